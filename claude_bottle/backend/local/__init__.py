@@ -1,0 +1,1 @@
+"""The local backend: rootless user and network namespaces through bubblewrap."""

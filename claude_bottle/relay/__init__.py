@@ -1,0 +1,1 @@
+"""The gate's data plane, a process of its own per bottle: standard library only, one epoll loop."""
