@@ -1,4 +1,4 @@
-"""What a manifest says, as frozen data. Field names are the manifest's own keys; ssh entries are spelled as in ssh_config(5).
+"""What a manifest says, as frozen data; fields are the manifest's own keys, ssh entries spelled as in ssh_config(5).
 
 Nothing here reads a file: a test may build a `Bottle` in memory. `parse` turns text into these, `resolve` fills what
 the machine knows (identity files, known host keys).
