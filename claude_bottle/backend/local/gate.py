@@ -1,0 +1,73 @@
+"""Start, feed and stop the gate process of one bottle."""
+
+import json
+import os
+import select
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from claude_bottle.backend.local.process import spawn, stop_child
+from claude_bottle.errors import BackendError
+
+CONTROL_FD = 3
+READY_TIMEOUT_S = 10.0
+STOP_GRACE_S = 2.0
+
+PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from claude_bottle.relay.main import main; raise SystemExit(main(3))"
+"""the whole command of the gate: isolated from site-packages, the environment and the current folder"""
+
+
+class Gate:
+    """A gate process and the control socket that keeps it alive."""
+
+    def __init__(self, log: Path) -> None:
+        """Start the process.
+
+        Raises:
+            BackendError: the interpreter or the log cannot be opened.
+        """
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        root = str(Path(__file__).parents[3])
+        log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self.pid = spawn(
+                (sys.executable, "-I", "-S", "-c", PROGRAM, root),
+                env={"LC_ALL": "C.UTF-8"},
+                fds={2: log_fd, CONTROL_FD: theirs.fileno()},
+            )
+        finally:
+            theirs.close()
+            os.close(log_fd)
+
+    def configure(self, config: Mapping[str, object]) -> None:
+        """Send the configuration; the listeners follow on the same socket."""
+        text = json.dumps(config).encode()
+        self.control.sendall(struct.pack(">I", len(text)) + text)
+
+    def wait_ready(self) -> None:
+        """Return once the gate serves.
+
+        Raises:
+            BackendError: it said why not, ended, or did not answer in time.
+        """
+        answer = b""
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        while not answer.endswith(b"\n"):
+            if not poll.poll(READY_TIMEOUT_S * 1000):
+                raise BackendError(f"the gate did not answer within {READY_TIMEOUT_S:g} s", where="gate")
+            part = self.control.recv(65536)
+            if not part:
+                raise BackendError("the gate ended while it started", where="gate")
+            answer += part
+        said = json.loads(answer)
+        if not said.get("ready"):
+            raise BackendError(str(said.get("error", "no reason given")), where="gate")
+
+    def stop(self) -> None:
+        """End the gate in good order: its open connections get their last records; idempotent."""
+        stop_child(self.pid, STOP_GRACE_S)
+        self.control.close()

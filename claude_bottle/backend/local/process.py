@@ -1,0 +1,175 @@
+"""Start programs that cannot outlive us, and look at running ones.
+
+Rule 1: every child asks the kernel to be killed when its parent dies, and checks that the parent did not die first.
+Rule 2: a child gets the descriptors it is given and the environment it is given, nothing else of ours.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from claude_bottle.errors import BackendError
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NO_NEW_PRIVS = 38
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, value: int) -> None:
+    """Call prctl(2) with one argument.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}: {os.strerror(ctypes.get_errno())}")
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    fds: Mapping[int, int],
+    cwd: Path | None = None,
+    terminal: bool = False,
+) -> int:
+    """Start a program in a session of its own and return its pid.
+
+    `fds` maps the child's descriptor numbers to ours; numbers 0, 1 and 2 that are missing become /dev/null. With
+    `terminal`, descriptor 0, 1 or 2 (the first that is one) becomes the session's controlling terminal.
+
+    Raises:
+        BackendError: the program cannot be executed.
+    """
+    fail_read, fail_write = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _exec_child(argv, env, fds, cwd, terminal, parent, fail_write)
+    os.close(fail_write)
+    with os.fdopen(fail_read, "rb") as failure:
+        reason = failure.read()
+    if reason:
+        os.waitpid(pid, 0)
+        raise BackendError(f"cannot execute {argv[0]}: {reason.decode()}")
+    return pid
+
+
+def _exec_child(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    fds: Mapping[int, int],
+    cwd: Path | None,
+    terminal: bool,
+    parent: int,
+    fail_fd: int,
+) -> None:
+    """Become the program, or report why not and exit; runs in the forked child and never returns."""
+    try:
+        reset_signals()
+        os.setsid()
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+        if cwd is not None:
+            os.chdir(cwd)
+        place_fds(fds, keep=fail_fd)
+        if terminal:
+            take_terminal()
+        os.execve(argv[0], list(argv), dict(env))
+    except OSError as error:
+        with suppress(OSError):
+            os.write(fail_fd, (error.strerror or str(error)).encode())
+    finally:
+        os._exit(127)
+
+
+def reset_signals() -> None:
+    """Give a child the default signal dispositions; Python ignores SIGPIPE, and we may ignore more."""
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def place_fds(fds: Mapping[int, int], *, keep: int = -1) -> None:
+    """Make `fds` (ours by the child's number) true and inheritable; `keep` is our own and is moved by nobody.
+
+    Numbers may overlap in any way, so every source is first moved above every target.
+    """
+    import fcntl
+
+    wanted = dict(fds)
+    floor = max([2, *wanted]) + 1
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in (0, 1, 2):
+        wanted.setdefault(number, null)
+    moved = {number: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, floor) for number, source in wanted.items()}
+    if 0 <= keep < floor and keep in wanted:
+        raise OSError(f"descriptor {keep} is both kept and replaced")
+    for number, source in moved.items():
+        os.dup2(source, number, inheritable=True)
+
+
+def take_terminal() -> None:
+    """Make the first standard stream that is a terminal the controlling terminal of this new session."""
+    import fcntl
+    import termios
+
+    for number in (0, 1, 2):
+        if os.isatty(number):
+            fcntl.ioctl(number, termios.TIOCSCTTY, 0)
+            return
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot, or None when it is gone.
+
+    Together with the pid this names a process for good: pids come back, pairs do not.
+
+    Source: proc_pid_stat(5), field 22.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] == b"Z" else int(fields[19])
+
+
+def kill(pid: int, number: int) -> None:
+    """Send a signal to a process that may be gone."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def wait_exit(pid: int, timeout_s: float) -> bool:
+    """Wait until a child has ended and reap it; return whether it has."""
+    import select
+
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        ended = bool(poll.poll(timeout_s * 1000))
+    finally:
+        os.close(fd)
+    if ended:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    return ended
+
+
+def stop_child(pid: int, grace_s: float) -> None:
+    """End a child of ours: SIGTERM, then SIGKILL after the grace time; idempotent."""
+    kill(pid, signal.SIGTERM)
+    if not wait_exit(pid, grace_s):
+        kill(pid, signal.SIGKILL)
+        wait_exit(pid, grace_s)

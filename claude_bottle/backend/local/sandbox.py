@@ -1,0 +1,120 @@
+"""The bubblewrap command line of a bottle: what it sees of the host, and what it does not.
+
+Pure but for looking at which system folders exist. Order is meaning: bubblewrap carries the operations out one after
+the other, so covers come before what they must not cover, and the root is made read-only last.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from claude_bottle.plan import AGENT_SOCKET, BottlePlan
+from claude_bottle.workfolder.protect import Protection
+
+SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store")
+"""programs and libraries, seen read-only"""
+
+SYSTEM_FILES = tuple(
+    f"/etc/{name}"
+    for name in (
+        "alternatives bash.bashrc bash_completion.d ca-certificates ca-certificates.conf debian_version default/locale "
+        "environment.d fonts gitconfig gtk-3.0 host.conf inputrc java-11-openjdk java-17-openjdk java-21-openjdk "
+        "java-25-openjdk ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime lsb-release "
+        "magic magic.mime mailcap manpath.config mime.types nanorc networks npmrc nvim openssl os-release perl php pki "
+        "profile profile.d protocols python3 python3.11 python3.12 python3.13 python3.14 R redhat-release rpc "
+        "services shells skel ssl terminfo timezone vim xdg zsh"
+    ).split()
+)
+"""configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and other people's names"""
+
+RUNNER = ("/bin/sh", "-c", 'exec "$@"', "claude-bottle")
+"""starts the program as a shell would, so that a missing one is exit status 127 and one not executable 126"""
+
+
+def bwrap_arguments(
+    plan: BottlePlan,
+    *,
+    protections: Sequence[Protection],
+    agent_socket: Path | None,
+    file_fds: Mapping[PurePosixPath, int],
+    seccomp_fd: int,
+    info_fd: int,
+    block_fd: int,
+    own_session: bool,
+) -> tuple[str, ...]:
+    """Return bubblewrap's arguments; the descriptors are numbers in bubblewrap's own table.
+
+    `agent_socket` is the filtered agent socket on the host; `own_session` asks bubblewrap for a session without a
+    controlling terminal (not wanted when the program was given one of its own).
+    """
+    return (
+        *_namespaces(plan.slug),
+        *_system_view(),
+        *_private_folders(plan),
+        *_generated_files(file_fds),
+        *_mounts(plan),
+        *(("--ro-bind", str(agent_socket), str(AGENT_SOCKET)) if agent_socket else ()),
+        *("--bind", str(plan.workdir), str(plan.workdir)),
+        *_protections(protections),
+        *("--remount-ro", "/"),
+        *("--chdir", str(plan.workdir)),
+        *("--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--block-fd", str(block_fd)),
+        *(("--new-session",) if own_session else ()),
+        "--",
+        *RUNNER,
+        *plan.command,
+    )
+
+
+def _namespaces(slug: str) -> Iterator[str]:
+    yield from ("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
+    yield from ("--unshare-cgroup-try", "--disable-userns", "--cap-drop", "ALL", "--die-with-parent")
+    yield from ("--hostname", slug)
+
+
+def _system_view() -> Iterator[str]:
+    for folder in SYSTEM_FOLDERS:
+        path = Path(folder)
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), folder)
+        elif path.is_dir():
+            yield from ("--ro-bind", folder, folder)
+    for name in SYSTEM_FILES:
+        path = Path(name)
+        if path.is_symlink() and not str(path.readlink()).startswith("/etc/"):
+            yield from ("--symlink", str(path.readlink()), name)
+        elif path.exists():
+            yield from ("--ro-bind", name, name)
+
+
+def _private_folders(plan: BottlePlan) -> Iterator[str]:
+    """Fresh folders in memory; the memory limit, if any, bounds each of them."""
+    limit = plan.bottle.resources.memory_bytes
+    size = ("--size", str(limit)) if limit else ()
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for folder, mode in (("/tmp", "1777"), ("/var/tmp", "1777"), (str(plan.caller.home), "0700")):  # noqa: S108
+        yield from (*size, "--perms", mode, "--tmpfs", folder)
+    yield from (*size, "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108
+    yield from (*size, "--perms", "0700", "--tmpfs", plan.env["XDG_RUNTIME_DIR"])
+
+
+def _generated_files(file_fds: Mapping[PurePosixPath, int]) -> Iterator[str]:
+    for path, fd in file_fds.items():
+        yield from ("--perms", "0644", "--file", str(fd), str(path))
+
+
+def _mounts(plan: BottlePlan) -> Iterator[str]:
+    for mount in plan.bottle.mounts:
+        yield from ("--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target))
+
+
+def _protections(protections: Sequence[Protection]) -> Iterator[str]:
+    for item in protections:
+        path = str(item.path)
+        if item.kind in ("pin", "writable"):
+            yield from ("--bind", path, path)
+        elif item.kind == "read-only":
+            yield from ("--ro-bind", path, path)
+        elif item.path.is_dir():
+            yield from ("--tmpfs", path, "--remount-ro", path)
+        else:
+            yield from ("--ro-bind", "/dev/null", path)

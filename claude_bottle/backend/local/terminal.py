@@ -1,0 +1,164 @@
+"""A terminal of the bottle's own, connected to the caller's.
+
+The program inside never holds the caller's terminal: it cannot put bytes into its input, change its settings for good,
+or read from it after the bottle has ended. What it writes passes through unchanged, as with any program.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import termios
+import tty
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+CHUNK_BYTES = 65536
+
+
+class Terminal:
+    """A pseudo-terminal in the place of those standard streams that are terminals."""
+
+    def __init__(self, streams: tuple[int, ...]) -> None:
+        """Open it with the size and settings of the first of `streams` (our descriptors that are terminals)."""
+        self.streams = streams
+        self.master, self.slave = os.openpty()
+        os.set_blocking(self.master, False)
+        self._saved: list[Any] | None = None
+        self._pending = b""
+        self._readable = True
+        self._input = next((fd for fd in streams if fd == 0), None)
+        self._output = next((fd for fd in streams if fd in (1, 2)), None)
+        with suppress(termios.error):
+            termios.tcsetattr(self.slave, termios.TCSANOW, termios.tcgetattr(streams[0]))
+        self.resize()
+
+    def resize(self) -> None:
+        """Give the bottle's terminal the size of the caller's; the kernel then signals the program."""
+        with suppress(OSError):
+            size = fcntl.ioctl(self.streams[0], termios.TIOCGWINSZ, b"\0" * 8)
+            fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
+
+    def attach(self) -> None:
+        """Close our end of the program's side and switch the caller's terminal to raw input."""
+        os.close(self.slave)
+        self.slave = -1
+        if self._input is not None:
+            self._saved = termios.tcgetattr(self._input)
+            tty.setraw(self._input, termios.TCSANOW)
+
+    def detach(self) -> None:
+        """Give the caller's terminal back as it was; idempotent."""
+        self._restore()
+        for fd in (self.slave, self.master):
+            if fd >= 0:
+                os.close(fd)
+        self.slave = self.master = -1
+
+    def _restore(self) -> None:
+        if self._saved is not None and self._input is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self._input, termios.TCSADRAIN, self._saved)
+            self._saved = None
+
+    def interest(self) -> dict[int, int]:
+        """Return which poll(2) events on which descriptors matter now; input waits while earlier input is unread."""
+        wanted = {}
+        if self._readable:
+            wanted[self.master] = select.POLLIN | (select.POLLOUT if self._pending else 0)
+        if self._input is not None and not self._pending:
+            wanted[self._input] = select.POLLIN
+        return wanted
+
+    def handle(self, ready: Mapping[int, int]) -> None:
+        """Copy what can be copied without waiting for the program."""
+        if self.master in ready:
+            if ready[self.master] & select.POLLOUT:
+                self._feed()
+            if ready[self.master] & ~select.POLLOUT:
+                self._readable = self._copy_out()
+        if self._input is not None and self._input in ready:
+            self._read_input()
+
+    def drain(self) -> None:
+        """Write out what the program left in the terminal when it ended."""
+        while self._readable:
+            self._readable = self._copy_out()
+
+    def _copy_out(self) -> bool:
+        """Pass one piece of output on; return False when there is, or will be, no more."""
+        try:
+            data = os.read(self.master, CHUNK_BYTES)
+        except OSError:  # EIO: no process has the program's side open; EAGAIN: nothing left to drain
+            return False
+        write_all(self._output if self._output is not None else self.streams[0], data)
+        return bool(data)
+
+    def _read_input(self) -> None:
+        try:
+            self._pending = os.read(0, CHUNK_BYTES)
+        except OSError:
+            self._pending = b""
+        if self._pending:
+            self._feed()
+        else:  # the caller's terminal is gone; its SIGHUP decides what happens
+            self._restore()
+            self._input = None
+
+    def _feed(self) -> None:
+        """Give the program as much pending input as its terminal takes."""
+        try:
+            self._pending = self._pending[os.write(self.master, self._pending) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._pending = b""
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything, waiting where the other side is slow; a closed other side swallows it."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+        except OSError:
+            return
+
+
+def terminal_streams() -> tuple[int, ...]:
+    """Return which of our standard streams are terminals."""
+    return tuple(fd for fd in (0, 1, 2) if os.isatty(fd))
+
+
+class SignalPipe:
+    """Signals as bytes on a descriptor, for as long as the program runs."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)
+
+    def __init__(self) -> None:
+        self.read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._old = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        self._old_wakeup = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+
+    @staticmethod
+    def _note(number: int, frame: object) -> None:
+        """Do nothing here: the wake-up descriptor has the number."""
+
+    def take(self) -> tuple[int, ...]:
+        """Return the signals that came since the last call."""
+        with suppress(BlockingIOError):
+            return tuple(os.read(self.read_fd, 4096))
+        return ()
+
+    def close(self) -> None:
+        """Give the old handlers back."""
+        signal.set_wakeup_fd(self._old_wakeup)
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        os.close(self.read_fd)
+        os.close(self._write_fd)
