@@ -11,9 +11,10 @@ from claude_bottle.manifest.hostname import canonical_host, check_hostname, is_h
 ALLOWED = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:")
 
 
-NAMES = (
-    "a git.example.com GIT.Example.COM my_host.lan xn--bcher-kva.example 3com.example 1e100 0x7f.example 1.2.3.example"
-).split()
+NAMES = [
+    *("a", "git.example.com", "GIT.Example.COM", "my_host.lan", "xn--bcher-kva.example"),
+    *("3com.example", "1e100", "0x7f.example", "1.2.3.example"),
+]
 REFUSED = [
     *("", ".", "-a", "a-", "a..b", ".a", "a.", "a b", "a\n", "1.2.3.4\n", "a\0"),
     *("a;b", "a$(b)", "a`b`", "a|b", "a&b", "a/b", "a'b", "a:22", "user@host"),
