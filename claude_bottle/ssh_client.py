@@ -91,14 +91,16 @@ def plan_destinations(bottle: Bottle) -> tuple[SSHDestination, ...]:
     Entry i has 127.1.((i+1) >> 8).((i+1) & 255); entries with the same Hostname share the address of the first.
 
     Raises:
-        PlanError: an alias, user or host that cannot stand in a config file, or two entries at one address.
+        PlanError: an alias, user or host that cannot stand in a config file, or two entries with one alias or address.
     """
     addresses: dict[str, str] = {}
+    aliases: dict[str, int] = {}
     destinations = []
     for index, (entry, upstream) in enumerate(
         zip(bottle.ssh, ssh_gate_upstreams_for_bottle(bottle), strict=True),
     ):
         _check_names(index, upstream.bottle_host_alias, entry.User)
+        _check_alias_is_new(index, upstream.bottle_host_alias, aliases)
         name = canonical_host(upstream.upstream_host).lower()
         address = addresses.setdefault(name, _address_of(name, index))
         host_key_alias = _host_key_alias(upstream, entry.KnownHostKey)
@@ -125,13 +127,11 @@ def render_ssh_config(destinations: Sequence[SSHDestination]) -> str:
 
     A real name that is also the alias of another entry stays an alias.
     """
-    blocks = [_alias_block(destination) for destination in destinations if destination.alias != destination.hostname]
-    taken = {destination.alias for destination in destinations if destination.alias != destination.hostname}
+    blocks = [_alias_block(destination) for destination in destinations if not _is_own_name(destination)]
+    taken = _taken_names(destinations)
     for same_name in _by_hostname(destinations):
-        spellings = dict.fromkeys(name for each in same_name for name in (each.hostname, each.hostname.lower()))
-        free = [name for name in spellings if name not in taken]
-        if free:
-            blocks.append(_hostname_block(free, same_name))
+        if same_name[0].hostname.lower() not in taken:
+            blocks.append(_hostname_block(same_name))
     return "\n".join([*blocks, _DEFAULTS])
 
 
@@ -142,7 +142,7 @@ def render_known_hosts(bottle: Bottle) -> str:
         PlanError: as `plan_destinations`, or a KnownHostKey that is not `[@cert-authority] TYPE BASE64`.
     """
     destinations = plan_destinations(bottle)
-    taken = {destination.alias for destination in destinations if destination.alias != destination.hostname}
+    taken = _taken_names(destinations)
     lines = []
     for index, (entry, destination) in enumerate(zip(bottle.ssh, destinations, strict=True)):
         patterns = ",".join(_known_names(destination, taken))
@@ -184,6 +184,15 @@ def _check_names(index: int, alias: str, user: str | None) -> None:
             f"{user!r} is not a login name",
             where=f"ssh[{index}].User",
             hint="use letters, digits, `.`, `-`, `_`, `+` and `@`",
+        )
+
+
+def _check_alias_is_new(index: int, alias: str, aliases: dict[str, int]) -> None:
+    """Refuse an alias that known_hosts could not tell from an earlier one; it compares without case."""
+    first = aliases.setdefault(alias.lower(), index)
+    if first != index:
+        raise PlanError(
+            f"{alias!r} is the alias of ssh[{first}]", where=f"ssh[{index}].Host", hint="give each entry its own alias"
         )
 
 
@@ -230,12 +239,22 @@ def _by_hostname(destinations: Sequence[SSHDestination]) -> Iterator[list[SSHDes
     for destination in destinations:
         groups.setdefault(destination.hostname.lower(), []).append(destination)
     for group in groups.values():
-        yield sorted(group, key=lambda each: (each.alias != each.hostname, each.port != 22))
+        yield sorted(group, key=lambda each: (not _is_own_name(each), each.port != 22))
+
+
+def _is_own_name(destination: SSHDestination) -> bool:
+    """Whether alias and real name are one, so that one block serves both."""
+    return destination.alias.lower() == destination.hostname.lower()
+
+
+def _taken_names(destinations: Sequence[SSHDestination]) -> set[str]:
+    """Lower-case aliases that are not their entry's own Hostname: they hide another entry's real name."""
+    return {destination.alias.lower() for destination in destinations if not _is_own_name(destination)}
 
 
 def _alias_block(destination: SSHDestination) -> str:
     return _block(
-        f"Host {destination.alias}",
+        f"Host {_spellings(destination.alias)}",
         f"HostName {destination.address}",
         f"Port {destination.upstream.listen_port}",
         f"HostKeyAlias {destination.host_key_alias}",
@@ -243,7 +262,7 @@ def _alias_block(destination: SSHDestination) -> str:
     )
 
 
-def _hostname_block(spellings: Sequence[str], same_name: Sequence[SSHDestination]) -> str:
+def _hostname_block(same_name: Sequence[SSHDestination]) -> str:
     """Block of a real name: no HostName and no HostKeyAlias, because with `-p` both depend on the port.
 
     Offering the keys of all its ports is harmless: the agent signs with each for its own host only.
@@ -253,14 +272,19 @@ def _hostname_block(spellings: Sequence[str], same_name: Sequence[SSHDestination
     for destination in same_name:
         first_of_port.setdefault(destination.port, destination)
     return _block(
-        f"Host {' '.join(spellings)}",
-        f"Port {default.upstream.listen_port if default.alias == default.hostname else default.port}",
+        f"Host {_spellings(default.alias if _is_own_name(default) else default.hostname)}",
+        f"Port {default.upstream.listen_port if _is_own_name(default) else default.port}",
         *_login_lines(list(first_of_port.values())),
     )
 
 
 def _block(*lines: str) -> str:
     return "\n    ".join(lines) + "\n"
+
+
+def _spellings(name: str) -> str:
+    """`name`, and its lower-case form where that differs: ssh compares Host patterns letter by letter."""
+    return name if name == name.lower() else f"{name} {name.lower()}"
 
 
 def _login_lines(destinations: Sequence[SSHDestination]) -> list[str]:
@@ -283,7 +307,7 @@ def _known_names(destination: SSHDestination, taken: Container[str]) -> list[str
     """The known_hosts patterns of one destination; a real name that is another entry's alias belongs to the alias."""
     gate_port = destination.upstream.listen_port
     names = [destination.host_key_alias, f"[127.0.0.1]:{gate_port}"]
-    if destination.hostname not in taken:
+    if destination.hostname.lower() not in taken:
         real = destination.hostname if destination.port == 22 else f"[{destination.hostname}]:{destination.port}"
         names += [real, f"[{destination.hostname}]:{gate_port}"]
     return list(dict.fromkeys(names))
