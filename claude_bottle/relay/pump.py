@@ -1,0 +1,351 @@
+"""One socket of a forwarded connection: what is read from it goes to its peer.
+
+Small data is copied: one read, one write. Sustained bulk is spliced through a kernel pipe and never enters this
+process. Nothing more is read while the peer has not taken what was read before; that is the whole back-pressure, so
+a connection holds one chunk or one pipe per direction at most, and nothing when idle.
+
+Rule 1: end of data is passed on as end of data, after all bytes before it (half-close).
+Rule 2: what was read is delivered before a failure of its source is passed on.
+Rule 3: a budget is asked before a read and pays at once, so no byte passes beyond a limit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import IPPROTO_TCP, MSG_PEEK, SHUT_WR, TCP_QUICKACK
+from select import EPOLLIN, EPOLLOUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from claude_bottle.relay.connection import Connection
+    from claude_bottle.relay.limits import Budget
+    from claude_bottle.relay.pipes import Pipe
+
+CHUNK = 64 << 10
+"""bytes copied at once"""
+LARGE = 32 << 10
+"""a read of this size or more counts as bulk"""
+_ENTER_BULK = 3
+"""large reads in a row before splicing begins"""
+_LEAVE_BULK = -6
+"""small reads more than large ones before copying begins again; leaving at the first would make a fast gate copy"""
+_SHARE = 4
+"""reads per event, so that one busy connection does not starve the others"""
+_QUICK_READS = 60
+"""reads whose acknowledgement is sent at once. OpenSSH's login meets Nagle and delayed acknowledgements: without
+this, `ssh host true` stalls for 40 ms three times. The kernel forgets the option, so it is set after each read."""
+
+_SPLICE_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+"""Not SPLICE_F_MORE: it would hold back the tail of a transfer."""
+
+_UNWATCHED = -1
+
+
+class Side:
+    """One of the two sockets. `peer` is the other, None until the upstream is connected."""
+
+    __slots__ = (
+        "budget",
+        "bulk",
+        "connection",
+        "ended",
+        "failed",
+        "fd",
+        "held",
+        "identified",
+        "interest",
+        "name",
+        "peer",
+        "pipe",
+        "quick",
+        "received",
+        "shut",
+        "sock",
+        "streak",
+    )
+
+    def __init__(self, connection: Connection, sock: socket, name: str, budget: Budget, identified: bool) -> None:
+        self.connection = connection
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.name = name
+        """who is behind it: bottle or upstream"""
+        self.peer: Side | None = None
+        self.budget = budget
+        self.identified = identified
+        """whether what comes from here may be forwarded"""
+        self.interest = EPOLLIN
+        """events watched for; `_UNWATCHED` when out of the loop"""
+        self.received = 0
+        """bytes read from here"""
+        self.quick = _QUICK_READS
+        self.bulk = False
+        self.streak = 0
+        self.ended = False
+        """nothing more will be read from here"""
+        self.failed = ""
+        """why it broke, if it did"""
+        self.shut = False
+        """end of data has been passed on to it"""
+        self.held = b""
+        """copied bytes it could not take yet"""
+        self.pipe: Pipe | None = None
+        """spliced bytes it could not take yet"""
+        connection.gate.loop.watch(self.fd, self, EPOLLIN)
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes for this socket wait."""
+        return len(self.held) if self.pipe is None else self.pipe.filled
+
+    def on_event(self, mask: int) -> None:
+        """Move what can be moved."""
+        if mask & EPOLLOUT:
+            self.flush()
+        if mask & ~EPOLLOUT and not self.connection.closed:
+            if not self.interest & EPOLLIN:
+                self._hung_up()
+            elif self.identified:
+                self.read()
+            else:
+                self.connection.identify()
+
+    def on_crash(self) -> None:
+        """Give up the whole connection."""
+        self.connection.close("internal error")
+
+    # Reading
+
+    def read(self) -> None:
+        """Forward what is there, up to the fair share."""
+        self.connection.active_at = self.connection.gate.loop.now
+        peer = self.peer
+        if peer is not None:
+            for _ in range(_SHARE):
+                if not (self._splice(peer) if self.bulk else self._copy(peer)):
+                    return
+
+    def _copy(self, peer: Side) -> bool:
+        """Forward one chunk through this process; whether there may be more and the peer can take it."""
+        left = self.budget.left
+        if left is not None and left <= 0:
+            return self._at_limit()
+        try:
+            data = os.read(self.fd, CHUNK if left is None or left > CHUNK else left)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            return self._read_failed(error)
+        size = len(data)
+        if not size:
+            return self._end()
+        self.took(size)
+        if size >= LARGE:
+            self.streak += 1
+            self.bulk = self.streak >= _ENTER_BULK
+        else:
+            self.streak = 0
+        sent = peer.write(data)
+        if self.quick:
+            self.quick -= 1
+            self.sock.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
+        return sent and size == CHUNK
+
+    def _splice(self, peer: Side) -> bool:
+        """Forward one pipeful inside the kernel; whether there may be more and the peer can take it."""
+        left = self.budget.left
+        if left is not None and left <= 0:
+            return self._at_limit()
+        pipes = self.connection.gate.pipes
+        pipe = pipes.take()
+        if pipe is None:
+            return self._copy(peer)
+        try:
+            # Only ever into an empty pipe: EAGAIN then means "no data" and not "pipe full".
+            most = pipe.size if left is None else min(pipe.size, left)
+            size = os.splice(self.fd, pipe.sink, most, flags=_SPLICE_FLAGS)
+        except OSError as error:
+            pipes.give(pipe)
+            return False if error.errno == errno.EAGAIN else self._read_failed(error)
+        if not size:
+            pipes.give(pipe)
+            return self._end()
+        self.took(size)
+        self.streak = min(self.streak + 1, 0) if size >= LARGE else self.streak - 1
+        if self.streak <= _LEAVE_BULK:
+            self.bulk, self.streak = False, 0
+        pipe.filled = size
+        return peer.pour(pipe) and size >= CHUNK
+
+    def took(self, size: int) -> None:
+        """Account for bytes read from here."""
+        self.received += size
+        if self.budget.left is not None:
+            self.budget.left -= size
+
+    def _at_limit(self) -> bool:
+        """The budget is spent: the end of data may still pass, one byte more may not."""
+        try:
+            more = self.sock.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            return self._read_failed(error)
+        if not more:
+            return self._end()
+        self.connection.cut("upload limit" if self.name == "bottle" else "download limit")
+        return False
+
+    def _end(self) -> bool:
+        """End of data was read."""
+        self.ended = True
+        self.settle()
+        return False
+
+    def _read_failed(self, error: OSError) -> bool:
+        """It broke; nothing can be read from it or written to it any more."""
+        self._break(error)
+        self.ended = True
+        self.unwatch()
+        self.settle()
+        return False
+
+    def _hung_up(self) -> None:
+        """An error or a full hang-up while nothing is read from here."""
+        if self.ended and not self.shut:
+            self._read_failed(ConnectionResetError(errno.ECONNRESET, "hung up"))
+        else:
+            # Paused: what is left in it, and the error after that, are read when the peer has room again.
+            self.unwatch()
+            if self.peer is None:
+                self.connection.close(f"reset by {self.name}")
+
+    # Writing
+
+    def write(self, data: bytes) -> bool:
+        """Send `data` and keep what the socket does not take; whether it took all."""
+        try:
+            sent = os.write(self.fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            return self._write_failed(error)
+        if sent == len(data):
+            return True
+        self.held = data[sent:]
+        self._pause_peer()
+        return False
+
+    def pour(self, pipe: Pipe) -> bool:
+        """Send what is in `pipe` and keep the pipe until it is empty; whether it is."""
+        try:
+            while pipe.filled:
+                pipe.filled -= os.splice(pipe.source, self.fd, pipe.filled, flags=_SPLICE_FLAGS)
+        except BlockingIOError:
+            if self.pipe is None:
+                self.pipe = pipe
+                self._pause_peer()
+            return False
+        except OSError as error:
+            self.pipe = pipe
+            return self._write_failed(error)
+        self.pipe = None
+        self.connection.gate.pipes.give(pipe)
+        return True
+
+    def flush(self) -> None:
+        """Send what waits, then let the peer go on."""
+        self.connection.active_at = self.connection.gate.loop.now
+        if self.pipe is not None:
+            done = self.pour(self.pipe)
+        else:
+            data, self.held = self.held, b""
+            done = self.write(data)
+        if done and self.peer is not None:
+            self.refresh()
+            self.peer.refresh()
+            self.peer.settle()
+
+    def _pause_peer(self) -> None:
+        self.refresh()
+        if self.peer is not None:
+            self.peer.refresh()
+
+    def _write_failed(self, error: OSError) -> bool:
+        """Its reader is gone; what it sent before may still be there to be read."""
+        self._break(error)
+        self.refresh()
+        if self.peer is not None:
+            self.settle()
+        return False
+
+    def _break(self, error: OSError) -> None:
+        """Drop what waits for this socket and stop reading what could only go there."""
+        self.failed = self.failed or _cause(self.name, error)
+        self.held = b""
+        self.give_pipe_back()
+        if self.peer is not None:
+            self.peer.ended = True
+            self.peer.refresh()
+
+    # Ends
+
+    def settle(self) -> None:
+        """When this side has ended and all it sent is delivered, pass its end on."""
+        peer = self.peer
+        if not self.ended or peer is None or peer.waiting or self.connection.closed:
+            return
+        if self.connection.ending:
+            self.connection.finish_cut()
+            return
+        if self.failed:
+            self.connection.close(self.failed, reset=peer)
+        elif peer.failed:
+            self.refresh()
+        elif self.shut:
+            self.connection.close("eof")
+        elif not peer.shut:
+            peer.shut = True
+            try:
+                peer.sock.shutdown(SHUT_WR)
+            except OSError as error:
+                peer._write_failed(error)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Watch for what can be acted on now."""
+        want = EPOLLOUT if self.waiting else 0
+        if not self.ended and (not self.identified or (self.peer is not None and not self.peer.waiting)):
+            want |= EPOLLIN
+        if want == self.interest or self.connection.closed:
+            return
+        loop = self.connection.gate.loop
+        if self.interest != _UNWATCHED:
+            loop.rewatch(self.fd, want)
+        elif want:
+            loop.watch(self.fd, self, want)
+        else:
+            return
+        self.interest = want
+
+    def unwatch(self) -> None:
+        """Leave the loop: a hang-up is reported for as long as the socket is watched."""
+        if self.interest != _UNWATCHED:
+            self.connection.gate.loop.unwatch(self.fd)
+            self.interest = _UNWATCHED
+
+    def give_pipe_back(self) -> None:
+        """Return the pipe, if any, with what is in it."""
+        if self.pipe is not None:
+            self.connection.gate.pipes.give(self.pipe)
+            self.pipe = None
+
+
+def _cause(name: str, error: OSError) -> str:
+    """The reason of a close record."""
+    if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+        return f"reset by {name}"
+    return f"{name} lost: {os.strerror(error.errno or 0).lower()}"
