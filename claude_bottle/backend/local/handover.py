@@ -55,9 +55,7 @@ def hand_over(pid: int, listeners: Sequence[Listener], control: socket.socket) -
         )
 
 
-def _run_helper(
-    pid: int, listeners: Sequence[Listener], control: socket.socket, parent: int, fail_write: int
-) -> None:
+def _run_helper(pid: int, listeners: Sequence[Listener], control: socket.socket, parent: int, fail_write: int) -> None:
     """Do the work of `hand_over` in the forked child; never returns."""
     status = 1
     try:

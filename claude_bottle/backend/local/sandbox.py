@@ -15,14 +15,7 @@ SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"
 
 SYSTEM_FILES = tuple(
     f"/etc/{name}"
-    for name in (
-        "alternatives bash.bashrc bash_completion.d ca-certificates ca-certificates.conf debian_version default/locale "
-        "environment.d fonts gitconfig gtk-3.0 host.conf inputrc java-11-openjdk java-17-openjdk java-21-openjdk "
-        "java-25-openjdk ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime lsb-release "
-        "magic magic.mime mailcap manpath.config mime.types nanorc networks npmrc nvim openssl os-release perl php pki "
-        "profile profile.d protocols python3 python3.11 python3.12 python3.13 python3.14 R redhat-release rpc "
-        "services shells skel ssl terminfo timezone vim xdg zsh"
-    ).split()
+    for name in ["alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf", "debian_version", "default/locale", "environment.d", "fonts", "gitconfig", "gtk-3.0", "host.conf", "inputrc", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "java-25-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "locale.gen", "localtime", "lsb-release", "magic", "magic.mime", "mailcap", "manpath.config", "mime.types", "nanorc", "networks", "npmrc", "nvim", "openssl", "os-release", "perl", "php", "pki", "profile", "profile.d", "protocols", "python3", "python3.11", "python3.12", "python3.13", "python3.14", "R", "redhat-release", "rpc", "services", "shells", "skel", "ssl", "terminfo", "timezone", "vim", "xdg", "zsh"]
 )
 """configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and other people's names"""
 

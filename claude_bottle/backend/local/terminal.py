@@ -135,6 +135,12 @@ def terminal_streams() -> tuple[int, ...]:
     return tuple(fd for fd in (0, 1, 2) if os.isatty(fd))
 
 
+def standard_streams(terminal: Terminal | None) -> dict[int, int]:
+    """Return the program's standard streams: ours, but the bottle's own terminal for those that are terminals."""
+    own = terminal.streams if terminal is not None else ()
+    return {fd: terminal.slave if terminal is not None and fd in own else fd for fd in (0, 1, 2)}
+
+
 class SignalPipe:
     """Signals as bytes on a descriptor, for as long as the program runs."""
 

@@ -1,0 +1,258 @@
+"""Start one local bottle, stay with it, and leave nothing behind.
+
+The order of a start; each step is undone, in reverse, when a later one fails or the bottle ends:
+
+    record -> gate process -> key agent -> work folder looked at -> audit record -> bubblewrap (it waits) ->
+    listeners handed to the gate -> limits -> gate ready -> program released
+"""
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from io import FileIO
+from pathlib import PurePosixPath
+from typing import Any
+
+from claude_bottle.audit import AuditError, AuditLog
+from claude_bottle.backend.base import RunOptions
+from claude_bottle.backend.local.bubblewrap import explain, find_bubblewrap
+from claude_bottle.backend.local.descriptors import DescriptorTable
+from claude_bottle.backend.local.gate import Gate
+from claude_bottle.backend.local.handover import hand_over, send_listeners
+from claude_bottle.backend.local.keys import AgentProcess, start_agent
+from claude_bottle.backend.local.limits import apply_limits, remove_groups
+from claude_bottle.backend.local.process import kill, spawn, start_time, wait_exit
+from claude_bottle.backend.local.sandbox import bwrap_arguments
+from claude_bottle.backend.local.seccomp import compile_filter
+from claude_bottle.backend.local.sockets import listen_unix
+from claude_bottle.backend.local.supervise import Supervisor, first_child
+from claude_bottle.backend.local.terminal import SignalPipe, Terminal, standard_streams, terminal_streams
+from claude_bottle.backend.state import BottleFolder, StateStore, remove_tree
+from claude_bottle.backend.workfolder import WorkFolderWatch
+from claude_bottle.errors import BackendError
+from claude_bottle.plan import BottlePlan, gate_config
+
+AGENT_SOCKET_NAME = "agent.sock"
+SETUP_TIMEOUT_S = 10.0
+KILL_WAIT_S = 5.0
+
+
+class Launch:
+    """One start of one bottle in its locked folder."""
+
+    def __init__(self, plan: BottlePlan, folder: BottleFolder, store: StateStore, options: RunOptions) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._store = store
+        self._options = options
+        self._undo = ExitStack()
+        self._record: dict[str, Any] = {}
+
+    def run(self) -> int:
+        """Start, wait, clean up; return the program's exit status.
+
+        Raises:
+            BackendError: a step failed; nothing is left.
+        """
+        began = time.monotonic()
+        with self._undo:
+            signals = SignalPipe()
+            self._undo.callback(signals.close)
+            self._take_folders()
+            gate = self._start_gate()
+            keys = self._start_keys()
+            watch = WorkFolderWatch(self._plan, self._options.say)
+            self._audit("launch", **self._launch_facts())
+            terminal = self._open_terminal()
+            monitor, inner, release = self._start_sandbox(terminal, keys, watch)
+            self._hand_over(inner, gate, keys)
+            self._limit(inner)
+            self._remember(gate=gate.pid, monitor=monitor, init=inner, **({"keys": keys.pid} if keys else {}))
+            gate.wait_ready()
+            release.write(b"x")
+            release.close()
+            self._options.started()
+            status = self._stay(monitor, inner, gate, terminal, signals)
+            if terminal is not None:
+                terminal.detach()
+            changed = watch.report(self._folder)
+            self._audit("stop", status=status, duration_s=round(time.monotonic() - began, 3), **changed)
+        return status
+
+    def _take_folders(self) -> None:
+        self._undo.callback(self._folder.unlock)
+        self._undo.callback(self._folder.clear)
+        self._runtime = self._store.runtime_folder(self._folder.slug)
+        self._undo.callback(remove_tree, self._runtime)
+        self._record = {
+            "version": 1,
+            "backend": "local",
+            "slug": self._plan.slug,
+            "agent": self._plan.agent,
+            "bottle": self._plan.bottle_name,
+            "manifest": str(self._plan.manifest_path),
+            "command": list(self._plan.command),
+            "workdir": str(self._plan.workdir),
+            "hosts": [item.alias for item in self._plan.destinations],
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "runtime": str(self._runtime),
+            "groups": [],
+            "processes": {},
+        }
+        self._remember(supervisor=os.getpid())
+
+    def _remember(self, **pids: int) -> None:
+        """Write down what `ps`, `exec` and a sweep need."""
+        self._record["processes"] |= {name: [pid, start_time(pid)] for name, pid in pids.items()}
+        self._folder.write_record(self._record)
+
+    def _start_gate(self) -> Gate:
+        gate = Gate(self._folder.gate_log)
+        self._undo.callback(gate.stop)
+        return gate
+
+    def _start_keys(self) -> AgentProcess | None:
+        keys = start_agent(self._plan.bottle, self._runtime, ask=not self._options.detached)
+        if keys is not None:
+            self._undo.callback(keys.stop)
+            self._agent_listener = listen_unix(self._runtime / AGENT_SOCKET_NAME)
+            self._undo.callback(self._agent_listener.close)
+        return keys
+
+    def _launch_facts(self) -> dict[str, object]:
+        return {
+            "agent": self._plan.agent,
+            "command": list(self._plan.command),
+            "pid": os.getpid(),
+            "workdir": str(self._plan.workdir),
+        }
+
+    def _audit(self, event: str, **facts: object) -> None:
+        """Write a record of ours. A log that fails is no reason to stop: the gate then refuses every connection."""
+        try:
+            log = AuditLog(self._folder.audit, self._plan.slug)
+            try:
+                log.write({"event": event, **facts})
+            finally:
+                log.close()
+        except AuditError as error:
+            self._options.say(f"audit log cannot be written, so the gate refuses every connection: {error}")
+
+    def _open_terminal(self) -> Terminal | None:
+        streams = () if self._options.detached else terminal_streams()
+        if not streams:
+            return None
+        terminal = Terminal(streams)
+        self._undo.callback(terminal.detach)
+        return terminal
+
+    def _start_sandbox(
+        self, terminal: Terminal | None, keys: AgentProcess | None, watch: WorkFolderWatch
+    ) -> tuple[int, int, FileIO]:
+        """Start bubblewrap up to the point where it would start the program.
+
+        Returns the pid of bubblewrap, the pid of the bottle's first process, and the pipe whose byte releases it.
+        """
+        program = find_bubblewrap(self._store.root / ".bubblewrap.json")
+        info_read, info_write = os.pipe()
+        block_read, block_write = os.pipe()
+        release = self._undo.enter_context(FileIO(block_write, "wb"))
+        with FileIO(info_read, "rb") as info:
+            with ExitStack() as closing:  # before reading: our copy of the writing end would hide bubblewrap's end
+                table = DescriptorTable(closing)
+                arguments = bwrap_arguments(
+                    self._plan,
+                    protections=watch.protections,
+                    agent_socket=self._runtime / AGENT_SOCKET_NAME if keys is not None else None,
+                    file_fds={path: table.text(text) for path, text in self._files(keys).items()},
+                    seccomp_fd=table.add(compile_filter()),
+                    info_fd=table.add(info_write),
+                    block_fd=table.add(block_read),
+                    own_session=terminal is None,
+                )
+                argv = hide_arguments(program, arguments, table)
+                fds = self._streams(terminal, closing) | table.fds
+                monitor = spawn(argv, env=self._plan.env, fds=fds, terminal=terminal is not None)
+            self._undo.callback(end_sandbox, monitor)
+            if terminal is not None:
+                terminal.attach()
+            return monitor, read_child_pid(info.fileno()), release
+
+    def _streams(self, terminal: Terminal | None, closing: ExitStack) -> dict[int, int]:
+        """Return the program's standard streams; a detached one reads nothing and writes to the output log."""
+        if not self._options.detached:
+            return standard_streams(terminal)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        log = os.open(self._folder.output_log, flags, 0o600)
+        closing.callback(os.close, log)
+        return {1: log, 2: log}
+
+    def _files(self, keys: AgentProcess | None) -> dict[PurePosixPath, str]:
+        """Return the generated files, the public keys among them."""
+        public = keys.public_keys if keys is not None else {}
+        return dict(self._plan.files) | {
+            PurePosixPath(self._plan.destinations[index].public_key_path): f"{key}\n" for index, key in public.items()
+        }
+
+    def _hand_over(self, inner: int, gate: Gate, keys: AgentProcess | None) -> None:
+        agent = keys.gate_config() if keys is not None else None
+        gate.configure(gate_config(self._plan, audit=self._folder.audit, agent=agent))
+        hand_over(inner, self._plan.listeners, gate.control)
+        if keys is not None:
+            send_listeners(gate.control, [self._agent_listener])
+            self._agent_listener.close()
+
+    def _limit(self, inner: int) -> None:
+        applied = apply_limits(self._plan.bottle.resources, inner, self._plan.slug)
+        self._undo.callback(remove_groups, applied.groups)
+        self._record["groups"] = [str(group) for group in applied.groups]
+        for note in applied.notes:
+            self._options.say(note)
+
+    def _stay(self, monitor: int, inner: int, gate: Gate, terminal: Terminal | None, signals: SignalPipe) -> int:
+        supervisor = Supervisor(
+            monitor,
+            program=lambda: first_child(inner),
+            force=lambda: kill(monitor, signal.SIGKILL),
+            signals=signals,
+            terminal=terminal,
+        )
+        supervisor.also_watch(gate.pid, lambda: self._options.say("the gate has ended; the bottle has no network now"))
+        return supervisor.wait()
+
+
+def hide_arguments(program: str, arguments: Sequence[str], table: DescriptorTable) -> tuple[str, ...]:
+    """Return an argv that takes its options from a descriptor: a command line can be read inside (/proc/1/cmdline)."""
+    end = list(arguments).index("--")
+    number = table.text("".join(f"{argument}\0" for argument in arguments[:end]))
+    return (program, "--args", str(number), *arguments[end:])
+
+
+def read_child_pid(info_fd: int) -> int:
+    """Return the pid of the bottle's first process from bubblewrap's --info-fd.
+
+    Raises:
+        BackendError: bubblewrap ended before (its own message is on stderr), or is stuck.
+    """
+    text = b""
+    poll = select.poll()
+    poll.register(info_fd, select.POLLIN)
+    while poll.poll(SETUP_TIMEOUT_S * 1000):
+        part = os.read(info_fd, 65536)
+        text += part
+        with suppress(ValueError):
+            said: Mapping[str, int] = json.loads(text)
+            return said["child-pid"]
+        if not part:
+            break
+    raise BackendError("bubblewrap could not make the bottle", where="local backend", hint=explain())
+
+
+def end_sandbox(monitor: int) -> None:
+    """Kill bubblewrap, and by it everything in the bottle; idempotent."""
+    kill(monitor, signal.SIGKILL)
+    wait_exit(monitor, KILL_WAIT_S)

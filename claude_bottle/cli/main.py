@@ -1,0 +1,90 @@
+"""The command `claude-bottle`: find the verb, parse, call it, turn errors into text and an exit status."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from claude_bottle.errors import BottleError
+
+VERBS = {
+    "run": "run an agent, or any command, in a bottle",
+    "init": "write a starter manifest from this repository's SSH remotes",
+    "check": "check the manifest and report every mistake",
+    "plan": "show everything a run would do; touch nothing",
+    "ps": "list bottles that run, and what crashes left",
+    "exec": "run one more command in a running bottle",
+    "logs": "show a bottle's audit log",
+    "stop": "end bottles and sweep what crashes left",
+    "restore": "put back what an agent changed in files that the host executes",
+    "demo": "show the whole thing on two throwaway SSH servers",
+    "completion": "print a completion script for your shell",
+}
+
+EPILOG = """\
+exit status: the program's own (128+n for signal n), or
+  1 another error   2 bad input   3 the machine cannot run the bottle   4 a key cannot be used
+  126 / 127 the program inside cannot be executed / does not exist
+
+example:
+  claude-bottle init && claude-bottle run -- git fetch
+"""
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; with `only`, just that verb's arguments are loaded, which is what a start can afford."""
+    from claude_bottle import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="claude-bottle",
+        description="Run a coding agent in a sealed bottle that reaches exactly the hosts its manifest names.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"claude-bottle {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        if only is not None and name != only:
+            continue
+        module = import_module(f"claude_bottle.cli.{name}")
+        sub = verbs.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        if hasattr(module, "PROGRAM"):
+            sub.usage = sub.format_usage().removeprefix("usage: ").rstrip() + f" {module.PROGRAM}"
+        sub.set_defaults(call=module.call)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = words[0] if words and words[0] in VERBS else None
+    # argparse would give the first word behind `--` to an optional positional before it
+    end = words.index("--") if "--" in words else len(words)
+    arguments = build_parser(verb).parse_args(words[:end])
+    arguments.program = words[end + 1 :]
+    try:
+        status: int = arguments.call(arguments)
+        sys.stdout.flush()
+    except BottleError as error:
+        from claude_bottle.cli.context import print_error
+
+        print_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except KeyboardInterrupt:
+        return 128 + 2
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
