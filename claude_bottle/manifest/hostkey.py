@@ -64,7 +64,7 @@ def check_key_line(line: str) -> tuple[str, str] | None:
         words = words[1:]
     elif words[0].startswith("@"):
         return f"{words[0]!r} is not a marker", 'use "@cert-authority" or none'
-    if len(words) >= 3 and words[0] not in FIELDS and words[1] in FIELDS:
+    if len(words) >= 2 and words[0] not in FIELDS and words[1] in FIELDS:
         return f"{words[0]!r} stands before the key type", f'leave the host name out: "{words[1]} AAAA..."'
     if len(words) < 2:
         return f"{line!r} is not a host key" if len(line) < 80 else "the key type is missing", form
@@ -74,7 +74,8 @@ def check_key_line(line: str) -> tuple[str, str] | None:
 def canonical_key_line(line: str) -> str:
     """The line without its comment, one space between words."""
     words = line.split()
-    return " ".join(words[: 3 if words[:1] == [CERT_AUTHORITY] else 2]) if line.isprintable() else line
+    plain = line.strip().replace("\t", " ").isprintable()
+    return " ".join(words[: 3 if words[:1] == [CERT_AUTHORITY] else 2]) if plain else line
 
 
 def split_fields(blob: bytes) -> list[bytes] | None:

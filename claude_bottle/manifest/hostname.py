@@ -71,8 +71,8 @@ def check_hostname(text: str) -> tuple[str, str] | None:
         return None
     if is_ip_literal(text):
         return _check_address(text)
-    shown = repr(text)
-    return f"{shown} is not a host name or IP literal", _hint(text)
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return f"{shown!r} is not a host name or IP literal", _hint(text)
 
 
 def _check_address(text: str) -> tuple[str, str] | None:

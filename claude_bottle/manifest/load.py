@@ -4,19 +4,23 @@ Every stage reports and goes on where it can, so that one run shows every mistak
 """
 
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 from claude_bottle.errors import ManifestError, UsageError
+from claude_bottle.manifest.files import NotAFileError, read_regular
 from claude_bottle.manifest.model import Manifest
-from claude_bottle.manifest.reading import BAD, Reading
+from claude_bottle.manifest.reading import BAD, KeyPath, Reading
+from claude_bottle.manifest.resolve import resolve_manifest
+from claude_bottle.manifest.rules import check_rules
 from claude_bottle.manifest.tables import read_table
 
 FILE_NAMES = ("claude-bottle.toml", "claude-bottle.json")
 """names a manifest is found by"""
 MAX_FILE_BYTES = 1 << 20
 """a manifest is written by hand; what is larger is something else"""
+MAX_LEVELS = 8
+"""bottles, a bottle, its list, an entry, a list in it: keys below that are unknown anyway"""
 
 
 def find_manifest(start: Path) -> Path | None:
@@ -59,8 +63,12 @@ def load_manifest(path: Path, *, home: Path | None = None) -> Manifest:
     """
     file = shown_file(path)
     data = parse(file, read_text(file, path), is_json=path.suffix == ".json")
-    reading = Reading(path.absolute().parent, home or Path.home())
+    reading = Reading(path.absolute().parent, home or user_home())
+    report_repeats(data, (), reading)
     manifest: Manifest = read_manifest(data, path.absolute(), reading)
+    if manifest is not BAD:
+        check_rules(manifest, reading)
+        manifest = resolve_manifest(manifest, reading)
     errors = reading.errors(file, data)
     if errors:
         raise ManifestError(errors)
@@ -73,6 +81,18 @@ def read_manifest(data: dict[str, Any], path: Path, reading: Reading) -> Any:
     declared = {key: value for key, value in data.items() if key != "$schema"}
     values = read_table(Manifest, declared, (), reading)
     return BAD if values is BAD else Manifest(path=path, **values)
+
+
+def user_home() -> Path:
+    """The user's home folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError("the user has no home folder", where="HOME", hint="set HOME to a folder") from None
 
 
 def shown_file(path: Path) -> str:
@@ -90,18 +110,14 @@ def read_text(file: str, path: Path) -> str:
         ManifestError: missing, not a file, too large, not readable or not UTF-8.
     """
     try:
-        # O_NONBLOCK: opening a pipe must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        _, content = read_regular(path, MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise _refusal(file, "no such file", "claude-bottle init writes a starter manifest") from None
+    except NotAFileError:
+        raise _refusal(file, "is not a file", f"name the file itself, such as {FILE_NAMES[0]} in it") from None
     except (OSError, ValueError) as error:
-        raise _refusal(
-            file, f"cannot be read: {getattr(error, 'strerror', error)}", "check the path and its mode"
-        ) from None
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise _refusal(file, "is not a file", f"name the file itself, such as {path / FILE_NAMES[0]}")
-        content = stream.read(MAX_FILE_BYTES + 1)
+        reason = getattr(error, "strerror", error)
+        raise _refusal(file, f"cannot be read: {reason}", "check the path and its mode") from None
     if len(content) > MAX_FILE_BYTES:
         raise _refusal(
             file, f"is larger than {MAX_FILE_BYTES} bytes", "a manifest is far smaller; is this the right file?"
@@ -157,19 +173,29 @@ def _parse_json(file: str, text: str) -> dict[str, Any]:
 
 
 class Repeated(dict[str, Any]):
-    """A JSON object in which keys stand twice; a plain dict would silently keep the last."""
+    """A JSON object that remembers which keys stand twice; a plain dict would silently keep the last."""
 
     keys_twice: tuple[str, ...] = ()
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) == len(pairs):
-        return table
-    keys = [key for key, _ in pairs]
-    repeated = Repeated(table)
-    repeated.keys_twice = tuple(key for key in table if keys.count(key) > 1)
-    return repeated
+    table, twice = Repeated(), []
+    for key, value in pairs:
+        if key in table:
+            twice.append(key)
+        table[key] = value
+    table.keys_twice = tuple(dict.fromkeys(twice))
+    return table
+
+
+def report_repeats(data: object, path: KeyPath, reading: Reading) -> None:
+    """Report every key that a JSON file writes twice, as deep as a manifest goes."""
+    if isinstance(data, Repeated):
+        for key in data.keys_twice:
+            reading.report((*path, key), "the key is written twice", "keep one of the two")
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for step, value in items if len(path) < MAX_LEVELS else ():
+        report_repeats(value, (*path, step), reading)
 
 
 def _end(text: str) -> tuple[int, int]:

@@ -67,6 +67,8 @@ class SSHEntry:
     """bytes into the bottle, over all connections of one run"""
     known_host_key_source: str = "manifest"
     """where KnownHostKey comes from: `manifest`, or the known_hosts files that held it"""
+    revoked_host_keys: tuple[str, ...] = ()
+    """`TYPE BASE64` that known_hosts revokes for this destination; not even a certificate makes them acceptable"""
 
     def __post_init__(self) -> None:
         if not self.Hostname:
@@ -109,7 +111,7 @@ _ENVIRONMENT = map_of(
 )
 _VARIABLE = text(texts.check_variable, pattern=f"^{texts.VARIABLE_PATTERN}$", example="ANTHROPIC_API_KEY")
 _NETWORK = text(
-    texts.check_network, canonical=texts.canonical_network, pattern=texts.NETWORK_PATTERN, example="10.0.0.0/8"
+    texts.check_network, canonical=texts.canonical_network, pattern=f"^{texts.NETWORK_PATTERN}$", example="10.0.0.0/8"
 )
 
 

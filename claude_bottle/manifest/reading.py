@@ -12,10 +12,13 @@ from claude_bottle.errors import UsageError
 KeyPath = tuple[str | int, ...]
 """keys and list positions from the top of the file"""
 
+MAX_SHOWN = 100
+"""mistakes shown at once; a person corrects these first"""
+
 BAD: Any = object()
 """what a reader returns in place of a value that it has reported"""
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _TYPE_NAMES = {bool: "true or false", str: "text", int: "a whole number", float: "a number", list: "a list"}
 
 
@@ -43,23 +46,42 @@ class Reading:
         return any(path in self._bad for path in paths)
 
     def errors(self, file: str, data: object) -> tuple[UsageError, ...]:
-        """All mistakes in the order in which their keys stand in `data`."""
-        ordered = sorted(self._found, key=lambda found: _position(data, found[0]))
-        return tuple(UsageError(what, where=f"{file}: {show_path(path)}", hint=hint) for path, what, hint in ordered)
+        """The mistakes in the order in which their keys stand in `data`; past `MAX_SHOWN` only their number."""
+        places = _Places(data)
+        ordered = sorted(self._found, key=lambda found: places.of(found[0]))
+        shown = [
+            UsageError(what, where=f"{file}: {show_path(path)}", hint=hint) for path, what, hint in ordered[:MAX_SHOWN]
+        ]
+        if len(ordered) > MAX_SHOWN:
+            shown.append(
+                UsageError(f"{len(ordered) - MAX_SHOWN} more mistakes", where=file, hint="correct these first")
+            )
+        return tuple(shown)
 
 
-def _position(data: object, path: KeyPath) -> tuple[int, ...]:
-    """Place of `path` in the file; what is missing comes after everything in its table."""
-    position = []
-    for step in path:
-        if isinstance(data, dict):
-            place = list(data).index(step) if step in data else len(data)
-            data = data.get(step)
-        else:
-            place = step if isinstance(step, int) else 0
-            data = data[place] if isinstance(data, list) and place < len(data) else None
-        position.append(place)
-    return tuple(position)
+class _Places:
+    """Where keys stand in parsed data; the order of each table is worked out once."""
+
+    def __init__(self, data: object) -> None:
+        self._data = data
+        self._orders: dict[int, dict[str, int]] = {}
+
+    def of(self, path: KeyPath) -> tuple[int, ...]:
+        """Sort key of `path`; what is missing comes after everything in its table."""
+        position, here = [], self._data
+        for step in path:
+            if isinstance(here, dict):
+                order = self._orders.setdefault(id(here), {}) or self._order(here)
+                position.append(order.get(str(step), len(here)))
+                here = here.get(step)
+            else:
+                position.append(step if isinstance(step, int) else 0)
+                here = here[step] if isinstance(here, list) and isinstance(step, int) and step < len(here) else None
+        return tuple(position)
+
+    def _order(self, table: dict[str, object]) -> dict[str, int]:
+        self._orders[id(table)] = {key: place for place, key in enumerate(table)}
+        return self._orders[id(table)]
 
 
 def show_path(path: KeyPath) -> str:
@@ -69,7 +91,7 @@ def show_path(path: KeyPath) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += ("." if text else "") + (step if _BARE_KEY.fullmatch(step) else repr(step))
+            text += ("." if text else "") + (step if _BARE_KEY.fullmatch(step) else show(step))
     return text or "(top level)"
 
 
@@ -78,7 +100,7 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
+        return repr(value if len(value) <= 80 else value[:77] + "...")
     # Python refuses to print whole numbers of more than 4300 digits.
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 128 else f"a whole number of {value.bit_length()} bits"

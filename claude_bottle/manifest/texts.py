@@ -6,9 +6,13 @@ Rule 1: an accepted text means the same in the manifest, in ssh_config, in a she
 import re
 
 from claude_bottle.manifest.hostname import check_hostname, is_host_name, is_ip_literal
+from claude_bottle.manifest.reading import show
 
 RESERVED_HOSTS = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 """names that mean the bottle itself inside the bottle"""
+
+OWN_NETWORKS = ("127.1.", "127.2.")
+"""loopback networks whose addresses stand for declared destinations inside"""
 
 RESERVED_VARIABLES = {
     "HOME": "the bottle has its own home, at the same path",
@@ -20,7 +24,7 @@ RESERVED_VARIABLES = {
 NAME_PATTERN = "[a-z0-9][a-z0-9_-]{0,31}"
 VARIABLE_PATTERN = "[A-Za-z_][A-Za-z0-9_]*"
 USER_PATTERN = "[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}"
-NETWORK_PATTERN = "^[0-9a-fA-F:.]+(/[0-9]+)?$"
+NETWORK_PATTERN = "[0-9a-fA-F:.]+(?:/[0-9]{1,3})?"
 HOST_PATTERN = r"[A-Za-z0-9_:\[][A-Za-z0-9_.:\]-]*"
 
 _PATTERN_CHARACTERS = "*?!,"
@@ -33,7 +37,7 @@ def check_name(text: str) -> tuple[str, str] | None:
         return None
     slug = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:32]
     rule = "use 1 to 32 lower-case letters, digits, '-' and '_', beginning with a letter or digit"
-    return f"{text[:80]!r} is not a name", rule + (f', such as "{slug}"' if slug else "")
+    return f"{show(text)} is not a name", rule + (f', such as "{slug}"' if slug else "")
 
 
 def check_alias(text: str) -> tuple[str, str] | None:
@@ -43,9 +47,9 @@ def check_alias(text: str) -> tuple[str, str] | None:
     if is_host_name(text) or is_ip_literal(text):
         return check_hostname(text)
     if any(character in text for character in _PATTERN_CHARACTERS):
-        return f"{text!r} contains pattern characters of ssh_config", "declare each host by an entry of its own"
+        return f"{show(text)} contains pattern characters of ssh_config", "declare each host by an entry of its own"
     return (
-        f"{text!r} is not an alias",
+        f"{show(text)} is not an alias",
         "use letters, digits, '.', '-' and '_', such as \"forge\" or \"git.example.com\"",
     )
 
@@ -54,6 +58,8 @@ def check_destination(text: str) -> tuple[str, str] | None:
     """Where an entry leads."""
     if text.lower().rstrip(".") in RESERVED_HOSTS:
         return f"{text!r} means the bottle itself inside the bottle", 'write "127.0.0.1" for a service of this machine'
+    if is_ip_literal(text) and text.startswith(OWN_NETWORKS):
+        return f"{text!r} is an address that the bottle gives to declared hosts", "use another one, such as 127.0.0.1"
     return check_hostname(text)
 
 
@@ -62,7 +68,7 @@ def check_user(text: str) -> tuple[str, str] | None:
     if re.fullmatch(USER_PATTERN, text):
         return None
     return (
-        f"{text[:80]!r} is not a login name",
+        f"{show(text)} is not a login name",
         "use letters, digits and _ . @ + -, beginning with a letter, digit or _",
     )
 
@@ -75,10 +81,10 @@ def check_variable(text: str) -> tuple[str, str] | None:
         return None
     name, equals, _ = text.partition("=")
     if equals and re.fullmatch(VARIABLE_PATTERN, name):
-        return f"{text[:80]!r} holds a value too", f'write the name "{name}" alone; a value belongs into env'
+        return f"{show(text)} holds a value too", f'write the name "{name}" alone; a value belongs into env'
     if "*" in text or "?" in text:
-        return f"{text[:80]!r} is a pattern", "name each variable"
-    return f"{text[:80]!r} is not the name of a variable", "use letters, digits and '_', not beginning with a digit"
+        return f"{show(text)} is a pattern", "name each variable"
+    return f"{show(text)} is not the name of a variable", "use letters, digits and '_', not beginning with a digit"
 
 
 def check_argument(text: str) -> tuple[str, str] | None:
@@ -91,27 +97,23 @@ def check_argument(text: str) -> tuple[str, str] | None:
 
 
 def check_network(text: str) -> tuple[str, str] | None:
-    """Network in CIDR form, or one address."""
+    """Network in CIDR form, in the one spelling that `canonical_network` gives."""
     import ipaddress
 
     form = 'write it as "10.0.0.0/8" or "fd00::/8", or as one address'
+    if not re.fullmatch(NETWORK_PATTERN, text):
+        return f"{show(text)} is not a network", form
     try:
-        loose = ipaddress.ip_network(text, strict=False)
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        return f"{text[:80]!r} is not a network", form
-    if "%" in text:
-        return f"{text[:80]!r} has a zone", form
-    # A netmask after the slash ("10.0.0.0/255.0.0.0") would be a second spelling of the same network.
-    if "/" in text and not text.rpartition("/")[2].isdigit():
-        return f"{text[:80]!r} is not in CIDR form", f'write "{loose}"'
-    if loose.prefixlen == 0:
+        return f"{show(text)} is not a network", form
+    if network.prefixlen == 0:
         return (
-            f"{text!r} is every address there is, which would switch the address guard off",
+            f"{text!r} is every address, which would switch the address guard off",
             "name the networks that are meant",
         )
-    if "/" in text and text.rpartition("/")[0] != str(loose.network_address):
-        same = ipaddress.ip_address(text.rpartition("/")[0]) == loose.network_address
-        return None if same else (f"{text!r} has host bits set", f'write "{loose}" for the network')
+    if text != str(network):
+        return f"{text!r} has host bits set", f'write "{network}" for the network'
     return None
 
 
@@ -120,6 +122,6 @@ def canonical_network(text: str) -> str:
     import ipaddress
 
     try:
-        return str(ipaddress.ip_network(text))
+        return str(ipaddress.ip_network(text)) if re.fullmatch(NETWORK_PATTERN, text) else text
     except ValueError:
         return text

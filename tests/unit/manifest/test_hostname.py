@@ -43,7 +43,7 @@ def test_everything_else_is_refused(text: str) -> None:
     assert not is_host_name(text)
     assert not is_ip_literal(text)
     what, hint = check_hostname(text) or ("", "")
-    assert what.startswith(repr(text))
+    assert what.startswith(repr(text)[:70])
     assert hint
 
 
