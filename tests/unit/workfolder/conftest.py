@@ -18,7 +18,7 @@ def git(tmp_path: Path) -> Git:
     """Run git in a folder with a configuration of its own."""
     home = tmp_path / "git-home"
     home.mkdir()
-    (home / ".gitconfig").write_text("[user]\nname = t\nemail = t@example.com\n[protocol \"file\"]\nallow = always\n")
+    (home / ".gitconfig").write_text('[user]\nname = t\nemail = t@example.com\n[protocol "file"]\nallow = always\n')
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
 
     def run(folder: Path, *arguments: str) -> str:

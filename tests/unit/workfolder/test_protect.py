@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,16 @@ def notices(workdir: Path, manifest: Path | None = None) -> str:
     return "\n".join(lines)
 
 
+RENAME = "python3 -c 'import os, sys; os.rename(sys.argv[1], sys.argv[2])'"  # mv would copy and delete instead
+
+
 def attack(work: Path, hooks: str) -> str:
-    """Every way known to get a file into the hooks folder: plainly, or with a parent moved out of the way."""
+    """Every way known to get a file into the hooks folder: plainly, or with a folder moved out of the way."""
     plant = PLANT.format(mark=work / "owned", hooks=hooks)
-    parts = hooks.split("/")
-    ways = [plant, f"mv {hooks} {hooks}.old; mkdir -p {hooks}; {plant}", f"rm -rf {hooks}; mkdir -p {hooks}; {plant}"]
-    for depth in range(1, len(parts)):
-        top = "/".join(parts[:depth])
-        ways.append(f"mv {top} moved{depth} && cp -r moved{depth} {top} && mkdir -p {hooks} && {plant}")
+    ways = [plant, f"rm -rf {hooks}; mkdir -p {hooks}; {plant}"]
+    for depth in range(1, len(hooks.split("/")) + 1):
+        top = "/".join(hooks.split("/")[:depth])
+        ways.append(f"{RENAME} {top} moved{depth} && cp -r moved{depth} {top} && {plant}")
     return "\n".join(f"( {way} )" for way in ways)
 
 
@@ -213,19 +214,14 @@ def forge_worktree(folder: Path, workdir: Path, commondir: str) -> None:
 class TestHolds:
     """The attack succeeds without the mounts and fails with them."""
 
+    @pytest.mark.parametrize("protected", [True, False])
     @pytest.mark.parametrize("hooks", [".git/hooks", "dir/nested/.git/hooks"])
-    def test_planted_hook(self, work: Path, git: Git, in_bottle: InBottle, hooks: str) -> None:
+    def test_planted_hook(self, work: Path, git: Git, in_bottle: InBottle, hooks: str, protected: bool) -> None:
         (work / "dir").mkdir()
         new_repository(git, work / "dir/nested")
-        checkout = (work / hooks).parent.parent
-
-        in_bottle(work, plan_protection(work, None), attack(work, hooks))
-        git(checkout, "checkout", "--quiet", "-b", "one")
-        assert not (work / "owned").exists()
-
-        in_bottle(work, (), attack(work, hooks))
-        git(checkout, "checkout", "--quiet", "-b", "two")
-        assert (work / "owned").exists()
+        in_bottle(work, plan_protection(work, None) if protected else (), attack(work, hooks))
+        git((work / hooks).parent.parent, "checkout", "--quiet", "-b", "topic")
+        assert (work / "owned").exists() is not protected
 
     def test_pins_are_what_stops_the_rename(self, work: Path, git: Git, in_bottle: InBottle) -> None:
         only_hooks = [each for each in plan_protection(work, None) if each.kind == "read-only"]
@@ -236,7 +232,7 @@ class TestHolds:
     def test_missing_hooks_folder(self, work: Path, git: Git, in_bottle: InBottle) -> None:
         git(work, "config", "core.hooksPath", "conf/hooks")
         for mounts, owned in ((plan_protection(work, None), False), ((), True)):
-            in_bottle(work, mounts, attack(work, "conf/hooks"))
+            in_bottle(work, mounts, "mkdir -p conf/hooks; " + attack(work, "conf/hooks"))
             git(work, "checkout", "--quiet", "-b", f"branch-{owned}")
             assert (work / "owned").exists() is owned
 
