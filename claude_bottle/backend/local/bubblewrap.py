@@ -16,7 +16,10 @@ from claude_bottle.errors import BackendError
 LOWEST_VERSION = (0, 8)
 """the first with --disable-userns"""
 
-TRIAL = ["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--disable-userns", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--", "/bin/true"]
+TRIAL = (
+    "--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --disable-userns --cap-drop ALL "
+    "--ro-bind / / --proc /proc --dev /dev --tmpfs /tmp -- /bin/true"
+).split()
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -107,7 +110,7 @@ def explain() -> str:
                 return f"{file} is {forbidding}; as root: {fix}"
     if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
         return (
-            "this is a container; start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined "
-            "(Docker: also --security-opt apparmor=unconfined), or use the docker backend from outside"
+            "this is a container; start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+            " --security-opt apparmor=unconfined"
         )
     return "user namespaces may be forbidden by a security module or the kernel's configuration (CONFIG_USER_NS)"

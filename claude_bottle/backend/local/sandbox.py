@@ -15,9 +15,16 @@ SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"
 
 SYSTEM_FILES = tuple(
     f"/etc/{name}"
-    for name in ["alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf", "debian_version", "default/locale", "environment.d", "fonts", "gitconfig", "gtk-3.0", "host.conf", "inputrc", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "java-25-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "locale.gen", "localtime", "lsb-release", "magic", "magic.mime", "mailcap", "manpath.config", "mime.types", "nanorc", "networks", "npmrc", "nvim", "openssl", "os-release", "perl", "php", "pki", "profile", "profile.d", "protocols", "python3", "python3.11", "python3.12", "python3.13", "python3.14", "R", "redhat-release", "rpc", "services", "shells", "skel", "ssl", "terminfo", "timezone", "vim", "xdg", "zsh"]
+    for name in (
+        "alternatives bash.bashrc bash_completion.d ca-certificates ca-certificates.conf debian_version default/locale "
+        "environment.d fonts gitconfig gtk-3.0 host.conf inputrc java-11-openjdk java-17-openjdk java-21-openjdk "
+        "java-25-openjdk ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime lsb-release "
+        "magic magic.mime mailcap manpath.config mime.types nanorc networks npmrc nvim openssl os-release perl php pki "
+        "profile profile.d protocols python3 python3.11 python3.12 python3.13 python3.14 R redhat-release rpc "
+        "services shells skel ssl terminfo timezone vim xdg zsh"
+    ).split()
 )
-"""configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and other people's names"""
+"""configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and people's names"""
 
 RUNNER = ("/bin/sh", "-c", 'exec "$@"', "claude-bottle")
 """starts the program as a shell would, so that a missing one is exit status 127 and one not executable 126"""
@@ -84,9 +91,9 @@ def _private_folders(plan: BottlePlan) -> Iterator[str]:
     limit = plan.bottle.resources.memory_bytes
     size = ("--size", str(limit)) if limit else ()
     yield from ("--proc", "/proc", "--dev", "/dev")
-    for folder, mode in (("/tmp", "1777"), ("/var/tmp", "1777"), (str(plan.caller.home), "0700")):  # noqa: S108
+    for folder, mode in (("/tmp", "1777"), ("/var/tmp", "1777"), (str(plan.caller.home), "0700")):
         yield from (*size, "--perms", mode, "--tmpfs", folder)
-    yield from (*size, "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108
+    yield from (*size, "--perms", "1777", "--tmpfs", "/dev/shm")
     yield from (*size, "--perms", "0700", "--tmpfs", plan.env["XDG_RUNTIME_DIR"])
 
 

@@ -4,8 +4,8 @@ A deny list: agents run compilers, debuggers and whole language runtimes, so eve
 outside the bottle. What is refused is either a way to a network that namespaces do not cover (AF_VSOCK), a way to new
 privileges inside (user namespaces, mounts), a kernel interface with a record of escapes, or input into a terminal.
 
-libseccomp is called directly: the Python bindings on PyPI cost 17 ms to import, these few calls cost one. It knows every
-architecture and kills what comes through a foreign one (32-bit calls on a 64-bit kernel).
+libseccomp is called directly: the Python bindings on PyPI cost 17 ms to import, these few calls cost one. It knows
+every architecture and kills what comes through a foreign one (32-bit calls on a 64-bit kernel).
 """
 
 import ctypes
