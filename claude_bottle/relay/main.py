@@ -99,6 +99,10 @@ def _adopt(gate: Gate, config: Config, listeners: list[socket]) -> None:
         if listening.entry is not None:
             tune_listener(sock)
             Listener(gate, listening, listening.entry, sock)
+        elif config.agent is not None:
+            from claude_bottle.relay.agent_filter import AgentListener  # many bottles have no key
+
+            AgentListener(gate, config.agent, sock)
 
 
 class _Lifeline:

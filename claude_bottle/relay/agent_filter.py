@@ -1,0 +1,342 @@
+"""The filter between the bottle and its ssh-agent: list, bind a session, sign; nothing else reaches the agent.
+
+The agent's keys are destination-constrained, so the agent itself signs only for the declared hosts. The filter keeps
+everything else away from it (adding, removing, locking, other extensions), writes every signature to the audit log
+before it is asked for, and refuses by itself what the agent would refuse: a signature on a connection that is not
+bound to a session, or bound to a host the key is not for.
+
+Rule 1: one request at a time per connection, answered in order; the agent has a connection per client because it
+remembers the bound session per connection.
+Rule 2: a session counts as bound only when the agent has said so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
+from binascii import b2a_base64
+from select import EPOLLIN, EPOLLOUT
+
+from claude_bottle.audit import render
+from claude_bottle.relay.agent_messages import (
+    EXTENSION,
+    FAILURE_REPLY,
+    LIST,
+    SIGN,
+    SIGNED,
+    SUCCESS,
+    MessageError,
+    bound_host,
+    certificate_authority,
+    framed,
+    request_name,
+    signing_key,
+    split_message,
+)
+from claude_bottle.relay.tuning import OUT_OF_FDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claude_bottle.relay.config import AgentConfig
+    from claude_bottle.relay.gate import Gate
+    from claude_bottle.relay.loop import Loop
+
+_MOST_CLIENTS = 64
+_REST_S = 0.1
+_READ_BYTES = 64 << 10
+_LONGEST_PATH = 107
+"""of a Unix socket's address; longer ones go through /proc/self/fd"""
+
+
+class AgentListener:
+    """The agent socket inside the bottle."""
+
+    def __init__(self, gate: Gate, config: AgentConfig, sock: socket) -> None:
+        self._gate = gate
+        self._config = config
+        self._sock = sock
+        self._requests = 0
+        self.clients = 0
+        sock.setblocking(False)
+        gate.loop.watch(sock.fileno(), self, EPOLLIN)
+
+    def on_event(self, mask: int) -> None:
+        """Accept one client."""
+        try:
+            fd, _ = self._sock._accept()  # type: ignore[attr-defined]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in OUT_OF_FDS:
+                self._gate.loop.unwatch(self._sock.fileno())
+                self._gate.loop.arm(self, _REST_S)
+            return
+        client = socket(AF_UNIX, SOCK_STREAM, 0, fd)
+        if self.clients >= _MOST_CLIENTS:
+            client.close()
+            return
+        client.setblocking(False)
+        self.clients += 1
+        AgentClient(self, self._gate, self._config, client)
+
+    def on_timeout(self) -> None:
+        """Accept again."""
+        self._gate.loop.watch(self._sock.fileno(), self, EPOLLIN)
+
+    def on_crash(self) -> None:
+        """Go on."""
+
+    def next_request(self) -> int:
+        """Number the signature requests of this run."""
+        self._requests += 1
+        return self._requests
+
+
+class AgentClient:
+    """One client of the agent, with its own connection to the real one."""
+
+    def __init__(self, listener: AgentListener, gate: Gate, config: AgentConfig, sock: socket) -> None:
+        self._listener = listener
+        self._gate = gate
+        self._config = config
+        self._client = Stream(gate.loop, sock, self._advance, self.close)
+        self._agent: Stream | None = None
+        self._awaited: Callable[[bytes], None] | None = None
+        """what to do with the agent's reply; None when no request is with the agent"""
+        self._bound: tuple[str, ...] | None = None
+        """aliases of the host this connection is bound to; None before it is bound"""
+
+    def close(self) -> None:
+        """End both connections."""
+        if self._listener is None:
+            return
+        self._listener.clients -= 1
+        self._client.close()
+        if self._agent is not None:
+            self._agent.close()
+        del self._client, self._awaited
+        self._listener = self._agent = None  # type: ignore[assignment]
+
+    def _advance(self) -> None:
+        """Take up requests until one has to wait for the agent or the client for its reply."""
+        while self._listener is not None and self._awaited is None and not self._client.unsent:
+            message = self._client.next_message()
+            if message is None:
+                break
+            self._take(message)
+        if self._listener is not None:
+            self._client.listen(self._awaited is None and not self._client.unsent)
+
+    def _take(self, message: bytes) -> None:
+        try:
+            if message[0] == LIST and len(message) == 1:
+                self._forward(message, self._answered)
+            elif message[0] == SIGN:
+                self._sign(message)
+            elif message[0] == EXTENSION:
+                self._bind(message)
+            else:
+                self._refuse(message, "only listing and signing are allowed from inside a bottle")
+        except MessageError as error:
+            self._refuse(message, str(error))
+
+    def _bind(self, message: bytes) -> None:
+        """A session-bind tells the agent which host key the session has that will ask for a signature."""
+        key, forwarding = bound_host(message)
+        if forwarding:
+            return self._refuse(message, "the agent is not forwarded further")
+        hosts = self._config.hosts
+        aliases = hosts.get(_base64(key)) or hosts.get(_base64(certificate_authority(key))) or ()
+
+        def answered(reply: bytes) -> None:
+            if reply[0] == SUCCESS:
+                self._bound = tuple(aliases)
+            self._answered(reply)
+
+        return self._forward(message, answered)
+
+    def _sign(self, message: bytes) -> None:
+        """Forward a signature request when it is in the audit log."""
+        key = signing_key(message)
+        number = self._listener.next_request()
+        entry, objection = self._entry_of(key)
+        fields: dict[str, object] = {"request": number, "entry": entry, "key": fingerprint(key)}
+        if objection:
+            self._gate.journal.later(render("sign", {**fields, "verdict": "refuse", "reason": objection}))
+            return self._client.send(FAILURE_REPLY)
+        if not self._gate.journal.must(render("sign", {**fields, "verdict": "ask"})):
+            return self._client.send(FAILURE_REPLY)
+
+        def answered(reply: bytes) -> None:
+            verdict = "signed" if reply[0] == SIGNED else "refused"
+            self._gate.journal.later(render("signed", {"request": number, "verdict": verdict}))
+            self._answered(reply)
+
+        return self._forward(message, answered)
+
+    def _entry_of(self, key: bytes) -> tuple[str | None, str]:
+        """The alias a signature is for, or why there is none."""
+        declared = self._config.keys.get(_base64(key))
+        if declared is None:
+            return None, "the key is not declared"
+        if self._bound is None:
+            return None, "the connection is not bound to a session"
+        for alias in self._bound:
+            if alias in declared:
+                return alias, ""
+        if self._bound:
+            return self._bound[0], f"the key is not for {self._bound[0]}"
+        return None, "the session's host key is not a declared one"
+
+    def _refuse(self, message: bytes, reason: str) -> None:
+        """Answer in the agent's place."""
+        fields = {"request_type": request_name(message), "verdict": "refuse", "reason": reason}
+        self._gate.journal.later(render("agent-refuse", fields))
+        self._client.send(FAILURE_REPLY)
+
+    def _forward(self, message: bytes, answered: Callable[[bytes], None]) -> None:
+        if self._agent is None:
+            try:
+                sock = connect_unix(self._config.socket)
+            except OSError as error:
+                return self._refuse(message, f"the agent cannot be reached: {os.strerror(error.errno or 0).lower()}")
+            self._agent = Stream(self._gate.loop, sock, self._replied, self.close)
+        self._awaited = answered
+        self._agent.send(framed(message))
+        return None
+
+    def _replied(self) -> None:
+        """The agent says something: the reply to the one request it has."""
+        reply = self._agent.next_message() if self._agent is not None else None
+        if reply is None:
+            return
+        answered, self._awaited = self._awaited, None
+        if answered is None:
+            self.close()
+            return
+        answered(reply)
+        self._advance()
+
+    def _answered(self, reply: bytes) -> None:
+        self._client.send(framed(reply))
+
+
+class Stream:
+    """Whole messages over one Unix socket."""
+
+    def __init__(self, loop: Loop, sock: socket, received: Callable[[], None], closed: Callable[[], None]) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._received = received
+        self._closed = closed
+        self._inbox = bytearray()
+        self.unsent = b""
+        self._listening = True
+        self._interest = EPOLLIN
+        loop.watch(sock.fileno(), self, EPOLLIN)
+
+    def next_message(self) -> bytes | None:
+        """A whole message without its length, or None when more has to come.
+
+        Raises:
+            MessageError: the other end does not speak the protocol.
+        """
+        return split_message(self._inbox)
+
+    def on_event(self, mask: int) -> None:
+        """Send, then receive."""
+        try:
+            if mask & EPOLLOUT:
+                self._flush()
+            if mask & EPOLLIN and self._listening:
+                data = os.read(self._sock.fileno(), _READ_BYTES)
+                if not data:
+                    return self._closed()
+                self._inbox += data
+            elif mask & ~(EPOLLIN | EPOLLOUT):
+                return self._closed()
+            self._received()
+        except BlockingIOError:
+            return None
+        except (OSError, MessageError):
+            self._closed()
+        return None
+
+    def on_crash(self) -> None:
+        """End the conversation."""
+        self._closed()
+
+    def send(self, data: bytes) -> None:
+        """Send `data`, now as far as the socket takes it."""
+        self.unsent += data
+        self._flush()
+
+    def listen(self, on: bool) -> None:
+        """Whether more is read."""
+        self._listening = on
+        self._refresh()
+
+    def close(self) -> None:
+        """Forget the socket."""
+        self._loop.drop(self._sock)
+        self._received = self._closed = _nothing
+
+    def _flush(self) -> None:
+        try:
+            sent = os.write(self._sock.fileno(), self.unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # The loop reports the hang-up; what is unsent never goes out.
+            sent = len(self.unsent)
+        self.unsent = self.unsent[sent:]
+        self._refresh()
+
+    def _refresh(self) -> None:
+        want = (EPOLLIN if self._listening else 0) | (EPOLLOUT if self.unsent else 0)
+        if want != self._interest and self._closed is not _nothing:
+            self._interest = want
+            self._loop.rewatch(self._sock.fileno(), want)
+
+
+def _nothing() -> None:
+    """Stands in the place of callbacks of a closed stream."""
+
+
+def connect_unix(path: str) -> socket:
+    """A non-blocking connection to the Unix socket at `path`, however long the path is.
+
+    Raises:
+        OSError: nobody listens there, or too many wait already.
+    """
+    sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    folder_fd = -1
+    try:
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            folder, name = os.path.split(path)
+            folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            path = f"/proc/self/fd/{folder_fd}/{name}"
+        code = sock.connect_ex(path)
+    except OSError as error:
+        code = error.errno or errno.EIO
+    finally:
+        if folder_fd >= 0:
+            os.close(folder_fd)
+    if code:
+        sock.close()
+        raise OSError(code, os.strerror(code))
+    return sock
+
+
+def fingerprint(key: bytes) -> str:
+    """As `ssh-keygen -l` prints it."""
+    from hashlib import sha256  # only gates that sign need it
+
+    return "SHA256:" + _base64(sha256(key).digest()).rstrip("=")
+
+
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode("ascii")
