@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from claude_bottle.errors import PlanError
 from claude_bottle.manifest.hostname import canonical_host, is_host_name, is_ip_literal
 from claude_bottle.manifest.model import Bottle
+from claude_bottle.manifest.texts import check_alias, check_destination, check_user
 from claude_bottle.ssh_gate import SSHGateUpstream, ssh_gate_upstreams_for_bottle
 
 KNOWN_HOSTS_PATH = "/etc/ssh/ssh_known_hosts"
@@ -30,10 +31,7 @@ PUBLIC_KEY_FOLDER = "/etc/ssh/claude-bottle"
 AGENT_SOCKET = "/run/claude-bottle/agent.sock"
 """filtered agent socket inside the bottle, the value of SSH_AUTH_SOCK"""
 
-_LOCALHOST = "localhost"
 _CA_MARKER = "@cert-authority "
-_ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\$?")
 _HOST_KEY = re.compile(r"(?:@cert-authority )?[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 
 
@@ -91,7 +89,7 @@ def plan_destinations(bottle: Bottle) -> tuple[SSHDestination, ...]:
     Entry i has 127.1.((i+1) >> 8).((i+1) & 255); entries with the same Hostname share the address of the first.
 
     Raises:
-        PlanError: an alias, user or host that cannot stand in a config file, or two entries with one alias or address.
+        PlanError: an alias, user or host that cannot stand in a config file, or two entries with one alias.
     """
     addresses: dict[str, str] = {}
     aliases: dict[str, int] = {}
@@ -99,7 +97,7 @@ def plan_destinations(bottle: Bottle) -> tuple[SSHDestination, ...]:
     for index, (entry, upstream) in enumerate(
         zip(bottle.ssh, ssh_gate_upstreams_for_bottle(bottle), strict=True),
     ):
-        _check_names(index, upstream.bottle_host_alias, entry.User)
+        _check_texts(index, upstream.bottle_host_alias, upstream.upstream_host, entry.User)
         _check_alias_is_new(index, upstream.bottle_host_alias, aliases)
         name = canonical_host(upstream.upstream_host).lower()
         address = addresses.setdefault(name, _address_of(name, index))
@@ -107,7 +105,6 @@ def plan_destinations(bottle: Bottle) -> tuple[SSHDestination, ...]:
         destinations.append(
             SSHDestination(upstream, address, entry.User, entry.IdentityFile is not None, host_key_alias),
         )
-    _check_addresses_differ(destinations)
     return tuple(destinations)
 
 
@@ -155,36 +152,28 @@ def render_known_hosts(bottle: Bottle) -> str:
 
 
 def render_hosts(destinations: Sequence[SSHDestination], hostname: str) -> str:
-    """The bottle's /etc/hosts: localhost, the bottle's own name, and each declared name or alias that is a host name.
+    """The bottle's /etc/hosts: localhost, each declared name and alias, and the bottle's own name.
 
-    Raises:
-        PlanError: `hostname` is not a host name.
+    A real name wins over an alias and both over `hostname`; what is no host name, such as a literal, has no line.
     """
-    if not is_host_name(hostname):
-        raise PlanError(f"{hostname!r} is not a host name", where="bottle's own name")
-    addresses = {_LOCALHOST: "127.0.0.1"}
+    addresses = {"localhost": "127.0.0.1"}
     for destination in destinations:
         addresses.setdefault(destination.hostname.lower(), destination.address)
     for destination in destinations:
         addresses.setdefault(destination.alias.lower(), destination.address)
     addresses.setdefault(hostname.lower(), "127.0.0.1")
     lines = [f"{address} {name}\n" for name, address in addresses.items() if is_host_name(name)]
-    return "".join([*lines, f"::1 {_LOCALHOST} ip6-localhost ip6-loopback\n"])
+    return "".join([*lines, "::1 localhost ip6-localhost ip6-loopback\n"])
 
 
-def _check_names(index: int, alias: str, user: str | None) -> None:
-    if not (_ALIAS.fullmatch(alias) or is_ip_literal(alias)):
-        raise PlanError(
-            f"{alias!r} is not an alias",
-            where=f"ssh[{index}].Host",
-            hint="use letters, digits, `.`, `-` and `_`",
-        )
-    if user is not None and not _USER.fullmatch(user):
-        raise PlanError(
-            f"{user!r} is not a login name",
-            where=f"ssh[{index}].User",
-            hint="use letters, digits, `.`, `-`, `_`, `+` and `@`",
-        )
+def _check_texts(index: int, alias: str, hostname: str, user: str | None) -> None:
+    """The manifest's own checks again: these texts become config lines, and a `Bottle` may be built without them."""
+    problems = {"Host": check_alias(alias), "Hostname": check_destination(hostname)}
+    if user is not None:
+        problems["User"] = check_user(user)
+    for key, problem in problems.items():
+        if problem is not None:
+            raise PlanError(problem[0], where=f"ssh[{index}].{key}", hint=problem[1])
 
 
 def _check_alias_is_new(index: int, alias: str, aliases: dict[str, int]) -> None:
@@ -197,27 +186,8 @@ def _check_alias_is_new(index: int, alias: str, aliases: dict[str, int]) -> None
 
 
 def _address_of(name: str, index: int) -> str:
-    """The address of a canonical, lower-case Hostname first declared by entry `index`."""
-    if name == _LOCALHOST:
-        return "127.0.0.1"  # programs inside expect no other
-    if is_ip_literal(name):
-        return name
-    return f"127.1.{(index + 1) >> 8}.{(index + 1) & 255}"
-
-
-def _check_addresses_differ(destinations: Sequence[SSHDestination]) -> None:
-    """Refuse a literal in 127.1.0.0/16 that another entry's name was given as its address."""
-    names = {
-        destination.address: destination for destination in destinations if not is_ip_literal(destination.hostname)
-    }
-    for index, destination in enumerate(destinations):
-        other = names.get(destination.address)
-        if other is not None and is_ip_literal(destination.hostname) and other.hostname.lower() != _LOCALHOST:
-            raise PlanError(
-                f"{destination.hostname} is the address that the bottle gives to {other.hostname}",
-                where=f"ssh[{index}].Hostname",
-                hint="use a name or a loopback address outside 127.1.0.0/16",
-            )
+    """The address of a canonical Hostname that entry `index` declares first."""
+    return name if is_ip_literal(name) else f"127.1.{(index + 1) >> 8}.{(index + 1) & 255}"
 
 
 def _wanted(destinations: Sequence[SSHDestination]) -> Iterator[tuple[str, int, int]]:
