@@ -19,7 +19,14 @@ BAD: Any = object()
 """what a reader returns in place of a value that it has reported"""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_TYPE_NAMES = {bool: "true or false", str: "text", int: "a whole number", float: "a number", list: "a list"}
+_TYPE_NAMES = {
+    bool: "true or false",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    type(None): "null",
+}
 
 
 class Reading:

@@ -6,7 +6,7 @@ from pathlib import Path
 from claude_bottle.manifest.identity import check_identity
 from claude_bottle.manifest.known_hosts import KnownHosts
 from claude_bottle.manifest.model import Bottle, Manifest, SSHEntry
-from claude_bottle.manifest.reading import KeyPath, Reading
+from claude_bottle.manifest.reading import BAD, KeyPath, Reading
 from claude_bottle.manifest.rules import entries_of, mounts_of
 from claude_bottle.manifest.sources import check_source
 
@@ -16,6 +16,8 @@ SYSTEM_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known
 
 def resolve_manifest(manifest: Manifest, reading: Reading) -> Manifest:
     """The manifest with host keys filled in; what is missing on this machine is reported."""
+    if manifest.bottles is BAD:
+        return manifest
     finder = HostKeys(reading.home)
     bottles = {}
     keys = _check_identities(manifest, reading)
@@ -67,7 +69,9 @@ def _check_identities(manifest: Manifest, reading: Reading) -> list[Path]:
 
 def _with_host_keys(bottle: Bottle, path: KeyPath, reading: Reading, finder: HostKeys) -> tuple[SSHEntry, ...]:
     filled = dict(enumerate(bottle.ssh))
-    for here, entry in entries_of(bottle, path, reading, "Host", "Hostname", "Port", "KnownHostKey"):
+    for here, entry in entries_of(bottle, path, reading, "Hostname", "Port", "KnownHostKey"):
+        if entry.Hostname is BAD:
+            continue
         known = filled[int(here[-1])] = finder.fill(entry)
         usable = [key for key in known.KnownHostKey if key.split()[-1] not in _blobs(known.revoked_host_keys)]
         if len(usable) < len(known.KnownHostKey):

@@ -11,14 +11,27 @@ from claude_bottle.manifest.model import Agent, Bottle, Manifest, Mount, SSHEntr
 from claude_bottle.manifest.reading import BAD, KeyPath, Reading, show_path
 from claude_bottle.manifest.tables import nearest
 
-OWN_TARGETS = ("/proc", "/sys", "/dev", "/etc/ssh", "/etc/hosts", "/etc/passwd", "/etc/group", "/run/claude-bottle")
+OWN_TARGETS = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/etc/ssh",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/resolv.conf",
+    "/run/claude-bottle",
+)
 """paths that the bottle makes itself; nothing may stand on, in or around them"""
 SYSTEM_TARGETS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 """folders of the system that may not be replaced as a whole"""
 
 
 def check_rules(manifest: Manifest, reading: Reading) -> None:
-    """Report every broken rule of a manifest of which single values may be missing."""
+    """Report every broken rule of a manifest in which single values may be missing or BAD."""
+    if manifest.bottles is BAD:
+        return
     for name, bottle in manifest.bottles.items():
         path: KeyPath = ("bottles", name)
         _check_aliases(bottle, path, reading)
@@ -111,5 +124,5 @@ def _check_agents(agents: Mapping[str, Agent], bottles: list[str], reading: Read
             near = nearest(agent.bottle, bottles)
             hint = f'did you mean "{near}"?' if near else "declared are: " + (", ".join(bottles) or "none")
             reading.report((*path, "bottle"), f"there is no bottle {agent.bottle!r}", hint)
-        if agent.command[0] == "":
+        if not reading.is_bad((*path, "command")) and agent.command[0] == "":
             reading.report((*path, "command", 0), "the program's name is empty", 'write it, such as "claude"')

@@ -83,12 +83,12 @@ def table(model: type[Any]) -> Kind:
 
 
 def read_table(model: type[Any], value: object, path: KeyPath, reading: Reading) -> Any:
-    """Constructor arguments of `model` without the bad ones; BAD when a required one is missing or bad."""
+    """Constructor arguments of `model`: bad optional ones left out, BAD in place of required ones; BAD for no table."""
     known = declared_fields(model)
     if not isinstance(value, dict):
         form = "write a table with the keys " + ", ".join(known)
         return reading.report(path, f"{type_name(value)} stands where a table is meant", form)
-    values = {}
+    values: dict[str, Any] = {}
     for key, each in value.items():
         if key in known:
             values[known[key].name] = known[key].metadata["kind"].read(each, (*path, key), reading)
@@ -98,9 +98,8 @@ def read_table(model: type[Any], value: object, path: KeyPath, reading: Reading)
     for key in required:
         if key not in value and not reading.is_bad((*path, key)):
             reading.report((*path, key), "the key is missing", _missing_hint(key, known[key]))
-    if any(values.get(known[key].name, BAD) is BAD for key in required):
-        return BAD
-    return {name: each for name, each in values.items() if each is not BAD}
+    good = {name: each for name, each in values.items() if each is not BAD}
+    return {known[key].name: BAD for key in required} | good
 
 
 def _report_unknown(key: str, known: list[str], path: KeyPath, reading: Reading) -> None:
@@ -131,5 +130,5 @@ def nearest(word: str, known: list[str]) -> str:
     # Imported here: 6 ms that a manifest without mistakes does not need.
     import difflib
 
-    close = difflib.get_close_matches(plain(word[:100]), list(by_plain), n=1, cutoff=0.7)
+    close = difflib.get_close_matches(plain(word[:100]), list(by_plain), n=1, cutoff=0.6)
     return by_plain[close[0]] if close else ""
