@@ -107,13 +107,12 @@ class BottleFolder:
             raise BackendError(f"cannot write: {error.strerror}", where=str(temporary)) from error
 
     def clear(self) -> None:
-        """Remove all that belongs to a run; the audit log, kept texts and a non-empty output log stay."""
-        for name in (RECORD, f".{RECORD}"):
+        """Remove all that belongs to a run; the audit log, kept texts and what a detached agent printed stay."""
+        for name in (RECORD, f".{RECORD}", self.gate_log.name):
             (self.path / name).unlink(missing_ok=True)
-        for log in (self.gate_log, self.output_log):
-            with suppress(FileNotFoundError):
-                if log.stat().st_size == 0:
-                    log.unlink()
+        with suppress(FileNotFoundError):
+            if self.output_log.stat().st_size == 0:
+                self.output_log.unlink()
 
 
 class StateStore:

@@ -45,6 +45,7 @@ class LocalBackend(Backend):
             seccomp_fd=0,
             info_fd=0,
             block_fd=0,
+            hold_fd=0,
             own_session=True,
         )
         return {

@@ -17,6 +17,8 @@ from claude_bottle.backend.local.process import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
+    Child,
+    exit_status,
     libc,
     place_fds,
     prctl,
@@ -25,7 +27,7 @@ from claude_bottle.backend.local.process import (
 )
 from claude_bottle.backend.local.sandbox import RUNNER
 from claude_bottle.backend.local.seccomp import compile_filter
-from claude_bottle.backend.local.supervise import Supervisor, exit_status
+from claude_bottle.backend.local.supervise import Supervisor
 from claude_bottle.backend.local.terminal import SignalPipe, Terminal, standard_streams, terminal_streams
 from claude_bottle.errors import BackendError
 
@@ -63,8 +65,7 @@ def run_inside(
             terminal.attach()
         supervisor = Supervisor(
             guard,
-            program=lambda: guard,
-            force=lambda: os.kill(guard, signal.SIGKILL),
+            program=lambda: guard.pid,
             signals=signals,
             terminal=terminal,
         )
@@ -79,8 +80,8 @@ def _fork_guard(
     groups: Sequence[Path],
     streams: Mapping[int, int],
     filter_fd: int,
-) -> int:
-    """Start the process that enters the bottle, starts the program and waits for it; return its pid."""
+) -> Child:
+    """Start the process that enters the bottle, starts the program and waits for it."""
     fail_read, fail_write = os.pipe()
     parent = os.getpid()
     guard = os.fork()
@@ -107,7 +108,7 @@ def _fork_guard(
     if reason:
         os.waitpid(guard, 0)
         raise BackendError(f"the bottle cannot be entered: {reason.decode()}", where="exec")
-    return guard
+    return Child(guard)
 
 
 def _become_guard(parent: int) -> None:

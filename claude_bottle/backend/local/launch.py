@@ -9,7 +9,6 @@ The order of a start; each step is undone, in reverse, when a later one fails or
 import json
 import os
 import select
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,8 +23,8 @@ from claude_bottle.backend.local.descriptors import DescriptorTable
 from claude_bottle.backend.local.gate import Gate
 from claude_bottle.backend.local.handover import hand_over, send_listeners
 from claude_bottle.backend.local.keys import AgentProcess, start_agent
-from claude_bottle.backend.local.limits import apply_limits, remove_groups
-from claude_bottle.backend.local.process import kill, spawn, start_time, wait_exit
+from claude_bottle.backend.local.limits import plan_limits, remove_groups
+from claude_bottle.backend.local.process import Child, spawn, start_time
 from claude_bottle.backend.local.sandbox import bwrap_arguments
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
@@ -38,7 +37,7 @@ from claude_bottle.plan import BottlePlan, gate_config
 
 AGENT_SOCKET_NAME = "agent.sock"
 SETUP_TIMEOUT_S = 10.0
-KILL_WAIT_S = 5.0
+GATE_LOST = "the gate has ended; the bottle has no network now"
 
 
 class Launch:
@@ -71,7 +70,9 @@ class Launch:
             monitor, inner, release = self._start_sandbox(terminal, keys, watch)
             self._hand_over(inner, gate, keys)
             self._limit(inner)
-            self._remember(gate=gate.pid, monitor=monitor, init=inner, **({"keys": keys.pid} if keys else {}))
+            self._remember(
+                gate=gate.process.pid, monitor=monitor.pid, init=inner, **({"keys": keys.pid} if keys else {})
+            )
             gate.wait_ready()
             release.write(b"x")
             release.close()
@@ -152,10 +153,10 @@ class Launch:
 
     def _start_sandbox(
         self, terminal: Terminal | None, keys: AgentProcess | None, watch: WorkFolderWatch
-    ) -> tuple[int, int, FileIO]:
+    ) -> tuple[Child, int, FileIO]:
         """Start bubblewrap up to the point where it would start the program.
 
-        Returns the pid of bubblewrap, the pid of the bottle's first process, and the pipe whose byte releases it.
+        Returns bubblewrap, the pid of the bottle's first process, and the pipe whose byte releases it.
         """
         program = find_bubblewrap(self._store.root / ".bubblewrap.json")
         info_read, info_write = os.pipe()
@@ -172,12 +173,13 @@ class Launch:
                     seccomp_fd=table.add(compile_filter()),
                     info_fd=table.add(info_write),
                     block_fd=table.add(block_read),
+                    hold_fd=table.add(os.dup(block_write)),
                     own_session=terminal is None,
                 )
                 argv = hide_arguments(program, arguments, table)
                 fds = self._streams(terminal, closing) | table.fds
                 monitor = spawn(argv, env=self._plan.env, fds=fds, terminal=terminal is not None)
-            self._undo.callback(end_sandbox, monitor)
+            self._undo.callback(monitor.kill)
             if terminal is not None:
                 terminal.attach()
             return monitor, read_child_pid(info.fileno()), release
@@ -207,21 +209,26 @@ class Launch:
             self._agent_listener.close()
 
     def _limit(self, inner: int) -> None:
-        applied = apply_limits(self._plan.bottle.resources, inner, self._plan.slug)
-        self._undo.callback(remove_groups, applied.groups)
-        self._record["groups"] = [str(group) for group in applied.groups]
-        for note in applied.notes:
-            self._options.say(note)
+        limits = plan_limits(self._plan.bottle.resources, f"{self._plan.slug}-{os.getpid()}")
+        groups = [group for limit in limits for group in limit.groups]
+        self._record["groups"] = [str(group) for group in groups]
+        self._remember()  # before they are made, so that a sweep knows them
+        self._undo.callback(remove_groups, groups)
+        for limit in limits:
+            note = limit.apply(inner)
+            if note:
+                self._options.say(note)
 
-    def _stay(self, monitor: int, inner: int, gate: Gate, terminal: Terminal | None, signals: SignalPipe) -> int:
+    def _stay(self, monitor: Child, inner: int, gate: Gate, terminal: Terminal | None, signals: SignalPipe) -> int:
         supervisor = Supervisor(
             monitor,
             program=lambda: first_child(inner),
-            force=lambda: kill(monitor, signal.SIGKILL),
             signals=signals,
             terminal=terminal,
         )
-        supervisor.also_watch(gate.pid, lambda: self._options.say("the gate has ended; the bottle has no network now"))
+        supervisor.also_watch(
+            gate.process, lambda: self._options.say("the gate has ended; the bottle has no network now")
+        )
         return supervisor.wait()
 
 
@@ -250,9 +257,3 @@ def read_child_pid(info_fd: int) -> int:
         if not part:
             break
     raise BackendError("bubblewrap could not make the bottle", where="local backend", hint=explain())
-
-
-def end_sandbox(monitor: int) -> None:
-    """Kill bubblewrap, and by it everything in the bottle; idempotent."""
-    kill(monitor, signal.SIGKILL)
-    wait_exit(monitor, KILL_WAIT_S)

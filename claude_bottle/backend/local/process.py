@@ -6,6 +6,7 @@ Rule 2: a child gets the descriptors it is given and the environment it is given
 
 import ctypes
 import os
+import select
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,9 @@ from claude_bottle.errors import BackendError
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
+
+KILL_WAIT_S = 5.0
+"""seconds the kernel gets to end a process after SIGKILL"""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,8 +41,8 @@ def spawn(
     fds: Mapping[int, int],
     cwd: Path | None = None,
     terminal: bool = False,
-) -> int:
-    """Start a program in a session of its own and return its pid.
+) -> "Child":
+    """Start a program in a session of its own.
 
     `fds` maps the child's descriptor numbers to ours; numbers 0, 1 and 2 that are missing become /dev/null. With
     `terminal`, descriptor 0, 1 or 2 (the first that is one) becomes the session's controlling terminal.
@@ -57,7 +61,7 @@ def spawn(
     if reason:
         os.waitpid(pid, 0)
         raise BackendError(f"cannot execute {argv[0]}: {reason.decode()}")
-    return pid
+    return Child(pid)
 
 
 def _exec_child(
@@ -147,29 +151,48 @@ def kill(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def wait_exit(pid: int, timeout_s: float) -> bool:
-    """Wait until a child has ended and reap it; return whether it has."""
-    import select
+class Child:
+    """A process that we started, held by descriptor: a pid can come back as somebody else's, a descriptor cannot."""
 
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        ended = bool(poll.poll(timeout_s * 1000))
-    finally:
-        os.close(fd)
-    if ended:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, 0)
-    return ended
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.status: int | None = None
+        """exit status once it has ended: its own, or 128+n for signal n"""
+        self._fd = os.pidfd_open(pid)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the process has ended."""
+        return self._fd
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens when the process has ended."""
+        if self.status is None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._fd, number)
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Return the exit status, or None when the process has not ended in time."""
+        if self.status is None:
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            if poll.poll(None if timeout_s is None else timeout_s * 1000):
+                self.status = exit_status(os.waitpid(self.pid, 0)[1])
+                os.close(self._fd)
+        return self.status
+
+    def stop(self, grace_s: float) -> None:
+        """End it: SIGTERM, and SIGKILL after the grace time; idempotent."""
+        self.signal(signal.SIGTERM)
+        if self.wait(grace_s) is None:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once and reap it; idempotent."""
+        self.signal(signal.SIGKILL)
+        self.wait(KILL_WAIT_S)
 
 
-def stop_child(pid: int, grace_s: float) -> None:
-    """End a child of ours: SIGTERM, then SIGKILL after the grace time; idempotent."""
-    kill(pid, signal.SIGTERM)
-    if not wait_exit(pid, grace_s):
-        kill(pid, signal.SIGKILL)
-        wait_exit(pid, grace_s)
+def exit_status(wait_status: int) -> int:
+    """Turn a wait status into a shell's exit status."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code

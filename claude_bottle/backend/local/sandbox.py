@@ -39,12 +39,14 @@ def bwrap_arguments(
     seccomp_fd: int,
     info_fd: int,
     block_fd: int,
+    hold_fd: int,
     own_session: bool,
 ) -> tuple[str, ...]:
     """Return bubblewrap's arguments; the descriptors are numbers in bubblewrap's own table.
 
     `agent_socket` is the filtered agent socket on the host; `own_session` asks bubblewrap for a session without a
-    controlling terminal (not wanted when the program was given one of its own).
+    controlling terminal (not wanted when the program was given one of its own). `hold_fd` is the writing end of
+    `block_fd`'s pipe: bubblewrap keeps it open itself, or our death would be an end of file that releases the program.
     """
     return (
         *_namespaces(plan.slug),
@@ -58,6 +60,7 @@ def bwrap_arguments(
         *("--remount-ro", "/"),
         *("--chdir", str(plan.workdir)),
         *("--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--block-fd", str(block_fd)),
+        *("--sync-fd", str(hold_fd)),
         *(("--new-session",) if own_session else ()),
         "--",
         *RUNNER,

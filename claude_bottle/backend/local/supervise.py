@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from claude_bottle.backend.local.process import kill
+from claude_bottle.backend.local.process import Child, kill
 from claude_bottle.backend.local.terminal import SignalPipe, Terminal
 
 STOP_GRACE_S = 5.0
@@ -23,43 +23,36 @@ class Supervisor:
 
     def __init__(
         self,
-        pid: int,
+        child: Child,
         *,
         program: Callable[[], int | None],
-        force: Callable[[], None],
         signals: SignalPipe,
         terminal: Terminal | None,
     ) -> None:
-        """Watch child `pid`; `program` tells the pid of the program behind it, `force` ends everything at once."""
-        self.pid = pid
+        """Watch `child`, whose end is the end of everything; `program` tells the pid of the program behind it."""
+        self._child = child
         self._program = program
-        self._force = force
         self._signals = signals
         self._terminal = terminal
         self._deadline: float | None = None
         self._others: dict[int, Callable[[], None]] = {}
 
-    def also_watch(self, pid: int, on_end: Callable[[], None]) -> None:
+    def also_watch(self, other: Child, on_end: Callable[[], None]) -> None:
         """Call `on_end` once if another child of ours ends first."""
-        with suppress(ProcessLookupError):
-            self._others[os.pidfd_open(pid)] = on_end
+        self._others[other.fileno()] = on_end
 
     def wait(self) -> int:
         """Return the exit status of the child: its own, or 128+n for signal n."""
-        ended = os.pidfd_open(self.pid)
-        try:
-            while ended not in (ready := self._poll(ended)):
-                self._dispatch(ready)
-            if self._terminal is not None:
-                self._terminal.drain()
-        finally:
-            for fd in (ended, *self._others):
-                os.close(fd)
-        return exit_status(os.waitpid(self.pid, 0)[1])
+        while self._child.fileno() not in (ready := self._poll()):
+            self._dispatch(ready)
+        if self._terminal is not None:
+            self._terminal.drain()
+        status = self._child.wait()
+        return 1 if status is None else status
 
-    def _poll(self, ended: int) -> Mapping[int, int]:
+    def _poll(self) -> Mapping[int, int]:
         poll = select.poll()
-        for fd in (ended, self._signals.read_fd, *self._others):
+        for fd in (self._child.fileno(), self._signals.read_fd, *self._others):
             poll.register(fd, select.POLLIN)
         if self._terminal is not None:
             for fd, events in self._terminal.interest().items():
@@ -68,7 +61,7 @@ class Supervisor:
         ready = dict(poll.poll(left))
         if not ready and self._deadline is not None:
             self._deadline = None
-            self._force()
+            self._child.signal(signal.SIGKILL)
         return ready
 
     def _dispatch(self, ready: Mapping[int, int]) -> None:
@@ -78,9 +71,7 @@ class Supervisor:
         if self._terminal is not None:
             self._terminal.handle(ready)
         for fd in [fd for fd in self._others if fd in ready]:
-            on_end = self._others.pop(fd)
-            os.close(fd)
-            on_end()
+            self._others.pop(fd)()
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGWINCH:
@@ -112,9 +103,3 @@ def first_child(pid: int) -> int | None:
     with suppress(OSError, IndexError):
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
     return None
-
-
-def exit_status(wait_status: int) -> int:
-    """Turn a wait status into a shell's exit status."""
-    code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else 128 - code
