@@ -28,7 +28,7 @@ def hooks_folders(git_dirs: list[str], home: str, notice: Callable[[str], None])
             owner = os.path.join(git_dir, common)
         settings = {**everywhere, **_settings(f"{owner}/config"), **_settings(f"{git_dir}/config.worktree")}
         if folder := settings.get("core.hookspath"):
-            yield _hooks_path(_checkout(git_dir, settings.get("core.worktree")), folder, home)
+            yield _hooks_path(checkout_of(git_dir, settings.get("core.worktree")), folder, home)
     if left := git_dirs[MAX_REPOSITORIES:]:
         notice(f"hooks of {len(left)} more repositories are not protected, such as {show(left[0])}")
 
@@ -49,7 +49,7 @@ def _settings(path: str) -> dict[str, str | None]:
     return dict(read_config(text) or ())
 
 
-def _checkout(git_dir: str, worktree: str | None) -> str:
+def checkout_of(git_dir: str, worktree: str | None) -> str:
     """The folder in which git runs the hooks: the top of the checkout, or the bare repository itself."""
     if worktree:
         return os.path.join(git_dir, worktree)

@@ -18,20 +18,29 @@ LIMIT_S = 10.0
 """seconds before the walk is cut short, for slow network file systems"""
 
 GIT_UNSEARCHED = frozenset({"objects", "refs", "logs", "lfs", "annex"})
-"""folders of a git folder that hold data only, and a lot of it"""
+"""folders of a git folder that hold data only, and a lot of it: searched for privileged files only"""
+
+
+class Rule(NamedTuple):
+    """Why a file counts."""
+
+    why: str
+    """who on the host obeys it, and when; half a sentence"""
+    is_config: bool = False
+    """whether it is git configuration, compared key by key"""
 
 
 class Rules(NamedTuple):
     """What to look for, from the data file; see `watched`."""
 
-    names: Mapping[str, str] = {}
-    """file name, anywhere -> why the host obeys it"""
-    suffixes: Mapping[str, str] = {}
-    """end of a file name, anywhere, with its dot -> why"""
-    folders: Mapping[str, tuple[tuple[str, str], ...]] = {}
-    """folder name, anywhere -> (path below it, why); a path ending in `**` is a whole subtree"""
-    git: tuple[tuple[str, str], ...] = ()
-    """(path below a git folder, why)"""
+    names: Mapping[str, Rule] = {}
+    """file name, anywhere"""
+    suffixes: Mapping[str, Rule] = {}
+    """end of a file name, anywhere"""
+    folders: Mapping[str, tuple[tuple[str, Rule], ...]] = {}
+    """folder name, anywhere -> paths below it; a last part `*` is all files in a folder, `**` all below it"""
+    git: tuple[tuple[str, Rule], ...] = ()
+    """paths below a git folder, spelled as in `folders`"""
     quiet: frozenset[str] = frozenset()
     """names of folders in which only git folders count, such as node_modules"""
 
@@ -43,8 +52,8 @@ NO_RULES = Rules()
 class Survey(NamedTuple):
     """What one walk found; all paths are absolute text as `os.fsdecode` gives it."""
 
-    watched: dict[str, str]
-    """file or symlink the host obeys -> why"""
+    watched: dict[str, Rule]
+    """files the host obeys, and symlinks in place of one or of a folder above it"""
     git_dirs: list[str]
     """git folders: every `.git` folder, submodules' and worktrees', bare repositories"""
     git_links: list[str]
@@ -132,38 +141,40 @@ class _Walk:
         for name, entry in hits.items():
             if name == ".git":
                 self.found.git_links.append(entry.path)
-            why = self._why(name)
-            if why is not None:
-                self.found.watched.setdefault(entry.path, why)
+            rule = self._rule(entry)
+            if rule is not None:
+                self.found.watched.setdefault(entry.path, rule)
         is_git = folder.endswith("/.git") or ("HEAD" in hits and _looks_like_git(folder, folders))
         if is_git:
             self.found.git_dirs.append(folder)
-            for rest, why in self.rules.git:
-                self._look_up(folder, rest, why)
+            for rest, rule in self.rules.git:
+                self._look_up(folder, rest, rule)
         return is_git
 
-    def _why(self, name: str) -> str | None:
+    def _rule(self, entry: os.DirEntry[str]) -> Rule | None:
+        name = entry.name
         if name in self.rules.names:
             return self.rules.names[name]
-        if name in self.rules.folders:  # a symlink or file in place of the folder
-            return self.rules.folders[name][0][1]
-        return next((why for suffix, why in self.rules.suffixes.items() if name.endswith(suffix)), None)
+        if name in self.rules.folders:
+            return self.rules.folders[name][0][1] if entry.is_symlink() else None
+        return next((rule for suffix, rule in self.rules.suffixes.items() if name.endswith(suffix)), None)
 
     def _descend(self, folders: list[tuple[str, str]], loud: bool, is_git: bool, is_dot_git: bool) -> None:
         for name, path in folders:
-            if is_git and name in GIT_UNSEARCHED:
+            if is_git and name in GIT_UNSEARCHED and self.since_ns is None:
                 continue
             if loud and name in self.rules.folders:
-                for rest, why in self.rules.folders[name]:
-                    self._look_up(path, rest, why)
-            self.queue.append((path, loud and not is_dot_git and name not in self.rules.quiet))
+                for rest, rule in self.rules.folders[name]:
+                    self._look_up(path, rest, rule)
+            data = is_git and (is_dot_git or name in GIT_UNSEARCHED)
+            self.queue.append((path, loud and not data and name not in self.rules.quiet))
 
-    def _look_up(self, folder: str, rest: str, why: str) -> None:
+    def _look_up(self, folder: str, rest: str, rule: Rule) -> None:
         """Record the path below a folder, or the first symlink on the way to it."""
         path = folder
         for part in rest.split("/"):
-            if part == "**":
-                self._subtree(path, why)
+            if part in ("*", "**"):
+                self._all_files(path, rule, deep=part == "**")
                 return
             path = f"{path}/{part}"
             try:
@@ -173,10 +184,10 @@ class _Walk:
             if stat.S_ISLNK(mode):
                 break
         if not stat.S_ISDIR(mode):
-            self.found.watched.setdefault(path, why)
+            self.found.watched.setdefault(path, rule)
 
-    def _subtree(self, folder: str, why: str) -> None:
-        """Record every file and symlink below a folder, except git's sample hooks, which nothing runs."""
+    def _all_files(self, folder: str, rule: Rule, *, deep: bool) -> None:
+        """Record every file and symlink in a folder, except git's sample hooks, which nothing runs."""
         stack = [folder]
         while stack and self.left > 0:
             try:
@@ -184,9 +195,9 @@ class _Walk:
                     for entry in islice(entries, self.left):
                         self.left -= 1
                         if entry.is_dir(follow_symlinks=False):
-                            stack.append(entry.path)
+                            stack += [entry.path] if deep else []
                         elif not entry.name.endswith(".sample"):
-                            self.found.watched.setdefault(entry.path, why)
+                            self.found.watched.setdefault(entry.path, rule)
             except OSError:  # the walk comes by here too and records it
                 continue
 
