@@ -46,7 +46,7 @@ class LocalBackend(Backend):
             info_fd=0,
             block_fd=0,
             hold_fd=0,
-            own_session=True,
+            terminal=0,
         )
         return {
             "bwrap": list(arguments),

@@ -25,7 +25,7 @@ from claude_bottle.backend.local.process import (
     reset_signals,
     take_terminal,
 )
-from claude_bottle.backend.local.sandbox import RUNNER
+from claude_bottle.backend.local.sandbox import SHELL
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.supervise import Supervisor
 from claude_bottle.backend.local.terminal import SignalPipe, Terminal, standard_streams, terminal_streams
@@ -176,11 +176,12 @@ def _become_program(
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         drop_capabilities()
         place_fds(streams)
+        os.setsid()  # a group without the guard: what is typed must not reach the program twice
         take_terminal()
         os.chdir(workdir)
         if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "seccomp")
-        os.execve(RUNNER[0], [*RUNNER, *command], dict(env))
+        os.execve(SHELL[0], [*SHELL, *command], dict(env))
     except OSError as error:
         with suppress(OSError):
             os.write(2, f"claude-bottle: error: exec: {error}\n".encode())

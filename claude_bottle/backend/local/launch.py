@@ -174,11 +174,11 @@ class Launch:
                     info_fd=table.add(info_write),
                     block_fd=table.add(block_read),
                     hold_fd=table.add(os.dup(block_write)),
-                    own_session=terminal is None,
+                    terminal=terminal.streams[0] if terminal is not None else None,
                 )
                 argv = hide_arguments(program, arguments, table)
                 fds = self._streams(terminal, closing) | table.fds
-                monitor = spawn(argv, env=self._plan.env, fds=fds, terminal=terminal is not None)
+                monitor = spawn(argv, env=self._plan.env, fds=fds)
             self._undo.callback(monitor.kill)
             if terminal is not None:
                 terminal.attach()

@@ -40,12 +40,10 @@ def spawn(
     env: Mapping[str, str],
     fds: Mapping[int, int],
     cwd: Path | None = None,
-    terminal: bool = False,
 ) -> "Child":
     """Start a program in a session of its own.
 
-    `fds` maps the child's descriptor numbers to ours; numbers 0, 1 and 2 that are missing become /dev/null. With
-    `terminal`, descriptor 0, 1 or 2 (the first that is one) becomes the session's controlling terminal.
+    `fds` maps the child's descriptor numbers to ours; numbers 0, 1 and 2 that are missing become /dev/null.
 
     Raises:
         BackendError: the program cannot be executed.
@@ -54,7 +52,7 @@ def spawn(
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _exec_child(argv, env, fds, cwd, terminal, parent, fail_write)
+        _exec_child(argv, env, fds, cwd, parent, fail_write)
     os.close(fail_write)
     with os.fdopen(fail_read, "rb") as failure:
         reason = failure.read()
@@ -69,7 +67,6 @@ def _exec_child(
     env: Mapping[str, str],
     fds: Mapping[int, int],
     cwd: Path | None,
-    terminal: bool,
     parent: int,
     fail_fd: int,
 ) -> None:
@@ -83,8 +80,6 @@ def _exec_child(
         if cwd is not None:
             os.chdir(cwd)
         place_fds(fds, keep=fail_fd)
-        if terminal:
-            take_terminal()
         os.execve(argv[0], list(argv), dict(env))
     except OSError as error:
         with suppress(OSError):
@@ -94,9 +89,9 @@ def _exec_child(
 
 
 def reset_signals() -> None:
-    """Give a child the default signal dispositions; Python ignores SIGPIPE, and we may ignore more."""
-    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH):
-        signal.signal(number, signal.SIG_DFL)
+    """Give a child the default signal dispositions; Python ignores SIGPIPE and SIGXFSZ, and we may ignore more."""
+    for name in "SIGPIPE SIGXFSZ SIGINT SIGTERM SIGHUP SIGQUIT SIGWINCH".split():
+        signal.signal(signal.Signals[name], signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

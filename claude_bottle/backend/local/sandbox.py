@@ -26,8 +26,24 @@ SYSTEM_FILES = tuple(
 )
 """configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and people's names"""
 
-RUNNER = ("/bin/sh", "-c", 'exec "$@"', "claude-bottle")
+SHELL = ("/bin/sh", "-c", 'exec "$@"', "claude-bottle")
 """starts the program as a shell would, so that a missing one is exit status 127 and one not executable 126"""
+
+
+def runner(terminal: int | None) -> tuple[str, ...]:
+    """Return the words that make the program the leader of a session of its own, before the program itself.
+
+    What is typed on the terminal (standard stream `terminal`, if one is) then reaches the program and what it starts:
+    bubblewrap is in no group that Ctrl-C would end. setsid takes only standard input, so another stream takes its
+    place for that moment.
+    """
+    setsid = "/usr/bin/setsid"
+    if terminal is None:
+        return (setsid, *SHELL)
+    if terminal == 0:
+        return (setsid, "-c", *SHELL)
+    script = f'exec {setsid} -c "$@" 3<&0 <&{terminal}'
+    return ("/bin/sh", "-c", script, "claude-bottle", "/bin/sh", "-c", 'exec "$@" <&3 3<&-', "claude-bottle")
 
 
 def bwrap_arguments(
@@ -40,13 +56,13 @@ def bwrap_arguments(
     info_fd: int,
     block_fd: int,
     hold_fd: int,
-    own_session: bool,
+    terminal: int | None,
 ) -> tuple[str, ...]:
     """Return bubblewrap's arguments; the descriptors are numbers in bubblewrap's own table.
 
-    `agent_socket` is the filtered agent socket on the host; `own_session` asks bubblewrap for a session without a
-    controlling terminal (not wanted when the program was given one of its own). `hold_fd` is the writing end of
-    `block_fd`'s pipe: bubblewrap keeps it open itself, or our death would be an end of file that releases the program.
+    `agent_socket` is the filtered agent socket on the host; `terminal` is the program's first standard stream that is
+    a terminal. `hold_fd` is the writing end of `block_fd`'s pipe: bubblewrap keeps it open itself, or our death would
+    be an end of file that releases the program.
     """
     return (
         *_namespaces(plan.slug),
@@ -61,9 +77,9 @@ def bwrap_arguments(
         *("--chdir", str(plan.workdir)),
         *("--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--block-fd", str(block_fd)),
         *("--sync-fd", str(hold_fd)),
-        *(("--new-session",) if own_session else ()),
+        "--new-session",
         "--",
-        *RUNNER,
+        *runner(terminal),
         *plan.command,
     )
 
