@@ -30,7 +30,8 @@ def find_program(name: str) -> str:
     """
     for folder in os.get_exec_path():
         candidate = Path(folder, name).absolute()
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        # access first: a folder of PATH that we may not enter is no error
+        if os.access(candidate, os.X_OK) and candidate.is_file():
             return str(candidate)
     raise BackendError(f"{name} is not installed", hint="apt install openssh-client")
 

@@ -116,6 +116,15 @@ def gone(pid: int) -> bool:
         return True
 
 
+def plant(tmp_path: Path, name: str, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program of ours before the real one on PATH."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+    (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+
 class TestSigning:
     def test_it_signs_for_the_declared_host(
         self, key: KeyPair, server: SSHServer, folder: Path, tmp_path: Path
@@ -437,10 +446,21 @@ class TestErrors:
         with pytest.raises(BackendError, match="ssh-agent is not installed"):
             start_agent(Bottle(ssh=(entry_of(server, key),)), folder, ask=False)
 
+    def test_a_folder_of_path_that_may_not_be_entered_is_passed_over(
+        self, key: KeyPair, server: SSHServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """For root every folder may be entered: only the unprivileged run can fail here."""
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o000)
+        monkeypatch.setenv("PATH", f"{closed}:{os.environ['PATH']}")
+        with start_agent(Bottle(ssh=(entry_of(server, key),)), folder, ask=False) or pytest.fail("none") as agent:
+            assert not gone(agent.pid)
+        closed.chmod(0o700)
+
     def test_an_openssh_without_constraints(
         self, key: KeyPair, server: SSHServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.plant(tmp_path, "ssh-add", "echo \"ssh-add: invalid option -- 'h'\" >&2; exit 1", monkeypatch)
+        plant(tmp_path, "ssh-add", "echo \"ssh-add: invalid option -- 'h'\" >&2; exit 1", monkeypatch)
         with pytest.raises(BackendError) as caught:
             start_agent(Bottle(ssh=(entry_of(server, key),)), folder, ask=False)
         assert "8.9" in caught.value.hint
@@ -456,7 +476,7 @@ class TestErrors:
         monkeypatch: pytest.MonkeyPatch,
         body: str,
     ) -> None:
-        self.plant(tmp_path, "ssh-agent", body, monkeypatch)
+        plant(tmp_path, "ssh-agent", body, monkeypatch)
         with pytest.raises(BackendError, match=r"ssh-agent does not start: (it ended at once|bind: Permission denied)"):
             start_agent(Bottle(ssh=(entry_of(server, key),)), folder, ask=False)
         assert list(folder.iterdir()) == []
@@ -464,18 +484,10 @@ class TestErrors:
     def test_an_agent_that_hangs(
         self, key: KeyPair, server: SSHServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.plant(tmp_path, "ssh-agent", "exec sleep 60", monkeypatch)
+        plant(tmp_path, "ssh-agent", "exec sleep 60", monkeypatch)
         monkeypatch.setattr(keys, "START_TIMEOUT_S", 0.05)
         with pytest.raises(BackendError, match="it does not listen"):
             start_agent(Bottle(ssh=(entry_of(server, key),)), folder, ask=False)
-
-    def plant(self, tmp_path: Path, name: str, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put a program of ours before the real one on PATH."""
-        programs = tmp_path / "bin"
-        programs.mkdir()
-        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
-        (programs / name).chmod(0o755)
-        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
 
 class TestPassphrase:
@@ -546,6 +558,20 @@ class TestPassphrase:
         terminal.expect("INTERRUPTED")
         terminal.expect_exact("LEFT []")
         assert terminal.getecho()
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+
+    def test_ctrl_c_waits_until_ssh_add_has_restored_the_terminal(
+        self, locked_key: KeyPair, server: SSHServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An ssh-add that takes its time, which the real one does on a busy machine."""
+        body = f"trap 'sleep 0.3; echo > {tmp_path}/restored; exit 130' INT; echo asking > /dev/tty\n"
+        plant(tmp_path, "ssh-add", body + "while :; do sleep 0.05; done", monkeypatch)
+        terminal = self.start(server, locked_key, folder)
+        terminal.expect("asking")
+        terminal.sendintr()
+        terminal.expect("INTERRUPTED")
+        assert (tmp_path / "restored").exists()
         terminal.expect(pexpect.EOF)
         terminal.close()
 
