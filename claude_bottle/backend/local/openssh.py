@@ -67,7 +67,7 @@ def spawn(
         os.dup2(terminal, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.execve(argv[0], list(argv), env)  # noqa: S606 - no shell is the point
+        os.execve(argv[0], list(argv), env)
     finally:
         os._exit(127)
 
