@@ -3,6 +3,7 @@
 # paths are compared as text, and are hostile: nothing may be resolved or followed in passing
 # ruff: noqa: PTH112, PTH120
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,10 @@ SECRETS = (
 anything in or around them"""
 
 
+_PYTHON_OF_THE_SYSTEM = ("/", "/usr", "/usr/local")
+"""prefixes that hold much besides a Python"""
+
+
 def check_workdir(workdir: Path, home: Path, state_dirs: Sequence[Path]) -> None:
     """Refuse a work folder that is missing, not writable, or would open the sandbox.
 
@@ -52,10 +57,18 @@ def check_workdir(workdir: Path, home: Path, state_dirs: Sequence[Path]) -> None
     why = refusal(folder, os.path.realpath(home), [os.path.realpath(state) for state in state_dirs])
     if why is not None:
         raise _error(workdir, why, "use the folder of one project; --workdir names it")
+    if any(is_inside(folder, own) for own in own_folders() if own not in _PYTHON_OF_THE_SYSTEM):
+        raise _error(workdir, "claude-bottle itself runs from here", "install claude-bottle elsewhere")
     if _is_inside_git_folder(folder):
         raise _error(workdir, "lies inside a .git folder", "use the folder that holds .git")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise _error(workdir, "not writable by you", "choose a folder of your own, or change its permissions")
+
+
+def own_folders() -> tuple[str, ...]:
+    """Folders whose code runs outside the bottle as claude-bottle: the package, its environment, its interpreter."""
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    return tuple(dict.fromkeys((package, os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix))))
 
 
 def refusal(folder: str, home: str, state_dirs: Sequence[str] = ()) -> str | None:

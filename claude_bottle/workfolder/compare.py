@@ -39,6 +39,7 @@ class _Comparison:
     """Both looks, and what was counted on the way."""
 
     def __init__(self, snapshot: Snapshot, now: Look) -> None:
+        self.roots = snapshot.roots
         self.root = snapshot.roots[0]
         self.before = snapshot.look
         self.now = now
@@ -68,7 +69,7 @@ class _Comparison:
         return (self._change(path, what, rule.why, _detail(path, before, now), before),) if what else ()
 
     def _config_changes(self, path: str, before: Entry | None, now: Entry | None) -> Iterable[Change]:
-        old, new = _settings(before), _settings(now)
+        old, new = _settings(before, self.roots), _settings(now, self.roots)
         if new is None:
             yield self._change(path, "changed", "git obeys it", "git cannot read it as configuration", before)
             return
@@ -143,11 +144,11 @@ def _is_text(entry: Entry | None) -> bool:
     return entry is None or (entry.kind == "file" and entry.text is not None)
 
 
-def _settings(entry: Entry | None) -> Settings | None:
+def _settings(entry: Entry | None, roots: tuple[str, ...]) -> Settings | None:
     settings: Settings = {}
     if entry is None or not entry.text:
         return settings
-    pairs = read_config(entry.text)
+    pairs = read_config(entry.text, roots)
     if pairs is None:
         return None
     for key, value in pairs:

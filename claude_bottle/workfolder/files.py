@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 
 POINTER_LIMIT_BYTES = 64 * 1024
 """longest `.git` file or pointer that is read; git's own are under 5 KiB"""
@@ -46,6 +47,14 @@ def read_line(path: str) -> str | None:
 def is_inside(path: str, folder: str) -> bool:
     """Whether `path` is `folder` or below it, by spelling; both absolute and normal."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def path_outside(roots: Sequence[str]) -> str:
+    """The user's PATH without relative folders and those in the roots: an agent may have put its own `git` there."""
+    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder.startswith("/")]
+    real = ((folder, os.path.realpath(folder)) for folder in folders)
+    kept = [folder for folder, path in real if not any(is_inside(path, root) for root in roots)]
+    return os.pathsep.join(kept) or os.defpath
 
 
 def show(text: str) -> str:

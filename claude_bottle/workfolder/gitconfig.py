@@ -1,6 +1,9 @@
 """Git configuration text as keys and values, read by git itself, so that no second parser can be fooled."""
 
 import os
+from collections.abc import Sequence
+
+from claude_bottle.workfolder.files import path_outside
 
 CONFIG_LIMIT_BYTES = 1024 * 1024
 """longest git config file that is read"""
@@ -9,12 +12,13 @@ TIMEOUT_S = 10.0
 """seconds for git to parse one file; it takes 2 ms"""
 
 
-def read_config(text: bytes) -> tuple[tuple[str, str | None], ...] | None:
-    """Parse the text of one config file; None when git refuses it or is not installed.
+def read_config(text: bytes, roots: Sequence[str]) -> tuple[tuple[str, str | None], ...] | None:
+    """Parse the text of one config file; None when git refuses it or is not installed outside `roots`.
 
     Keys as git normalises them (section and name in lower case, subsection as written); a key without `=` has the value
     None. Files it includes are not read. The text goes in on standard input and git runs in `/` with a clean
-    environment: it sees no repository and no other configuration.
+    environment: it sees no repository and no other configuration. `roots` are the folders that the agent can write: a
+    program named git in them, where PATH leads, is not run.
     """
     import subprocess  # 5 ms, and few starts need it
 
@@ -24,7 +28,7 @@ def read_config(text: bytes) -> tuple[tuple[str, str | None], ...] | None:
             input=text,
             capture_output=True,
             cwd="/",
-            env=_environment(),
+            env=_environment(roots),
             timeout=TIMEOUT_S,
             check=False,
         )
@@ -40,9 +44,9 @@ def _split(record: bytes) -> tuple[str, str | None]:
     return os.fsdecode(key), os.fsdecode(value) if equals else None
 
 
-def _environment() -> dict[str, str]:
+def _environment(roots: Sequence[str]) -> dict[str, str]:
     return {
-        "PATH": os.environ.get("PATH", os.defpath),
+        "PATH": path_outside(roots),
         "HOME": "/nonexistent",
         "XDG_CONFIG_HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",

@@ -3,7 +3,7 @@
 # paths are hostile text
 # ruff: noqa: PTH118, PTH120
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from claude_bottle.workfolder.files import read_line, read_regular, show
 from claude_bottle.workfolder.gitconfig import CONFIG_LIMIT_BYTES, read_config
@@ -12,13 +12,15 @@ MAX_REPOSITORIES = 64
 """git folders whose hooks are protected; nearest the top first"""
 
 
-def hooks_folders(git_dirs: list[str], home: str, notice: Callable[[str], None]) -> Iterable[str]:
-    """Yield every hooks folder, absolute, existing or not; the caller leaves out what lies outside the work folder.
+def hooks_folders(
+    git_dirs: Sequence[str], roots: Sequence[str], home: str, notice: Callable[[str], None]
+) -> Iterable[str]:
+    """Yield every hooks folder, absolute, existing or not; the caller leaves out what lies outside the roots.
 
     core.hooksPath is read from the repository's own files and from the user's and the system's; files that those
     include are not followed. Most starts read a few hundred bytes here and run no program.
     """
-    everywhere = _user_setting(home)
+    everywhere = _user_setting(home, roots)
     for git_dir in git_dirs[:MAX_REPOSITORIES]:
         common = read_line(f"{git_dir}/commondir")
         if common is None:
@@ -26,27 +28,27 @@ def hooks_folders(git_dirs: list[str], home: str, notice: Callable[[str], None])
             yield f"{git_dir}/hooks"
         else:  # a linked worktree's git folder has no hooks of its own
             owner = os.path.join(git_dir, common)
-        settings = {**everywhere, **_settings(f"{owner}/config"), **_settings(f"{git_dir}/config.worktree")}
+        settings = everywhere | _settings(f"{owner}/config", roots) | _settings(f"{git_dir}/config.worktree", roots)
         if folder := settings.get("core.hookspath"):
             yield _hooks_path(checkout_of(git_dir, settings.get("core.worktree")), folder, home)
     if left := git_dirs[MAX_REPOSITORIES:]:
         notice(f"hooks of {len(left)} more repositories are not protected, such as {show(left[0])}")
 
 
-def _user_setting(home: str) -> dict[str, str | None]:
+def _user_setting(home: str, roots: Sequence[str]) -> dict[str, str | None]:
     settings: dict[str, str | None] = {}
     config_home = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
     for path in ("/etc/gitconfig", f"{config_home}/git/config", f"{home}/.gitconfig"):
-        settings.update({key: value for key, value in _settings(path).items() if key == "core.hookspath"})
+        settings.update({key: value for key, value in _settings(path, roots).items() if key == "core.hookspath"})
     return settings
 
 
-def _settings(path: str) -> dict[str, str | None]:
+def _settings(path: str, roots: Sequence[str]) -> dict[str, str | None]:
     """The keys of a config file that mentions hooksPath, last values; git is not worth running for others."""
     text = read_regular(os.path.realpath(path), CONFIG_LIMIT_BYTES)
     if text is None or b"hookspath" not in text.lower():
         return {}
-    return dict(read_config(text) or ())
+    return dict(read_config(text, roots) or ())
 
 
 def checkout_of(git_dir: str, worktree: str | None) -> str:

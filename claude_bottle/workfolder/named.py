@@ -29,7 +29,7 @@ def named_files(git_dirs: Sequence[str], roots: Sequence[str]) -> dict[str, Rule
     for git_dir in git_dirs[:MAX_REPOSITORIES]:
         configs = [f"{git_dir}/config", f"{git_dir}/config.worktree"]
         for config in configs:  # grows by what they include
-            for path, rule in _named_in(config, checkout_of(git_dir, None)):
+            for path, rule in _named_in(config, checkout_of(git_dir, None), roots):
                 if any(is_inside(path, root) for root in roots):
                     found.setdefault(path, rule)
                     configs += [path] if rule.is_config and len(configs) < MAX_INCLUDES and path not in configs else []
@@ -43,11 +43,11 @@ def path_folders(roots: Sequence[str], path: str | None = None) -> tuple[str, ..
     return tuple(dict.fromkeys(folder for folder in folders if any(is_inside(folder, root) for root in roots)))
 
 
-def _named_in(config: str, checkout: str) -> Iterable[tuple[str, Rule]]:
+def _named_in(config: str, checkout: str, roots: Sequence[str]) -> Iterable[tuple[str, Rule]]:
     text = read_regular(config, CONFIG_LIMIT_BYTES)
     if text is None or not any(word in text.lower() for word in _words()):
         return
-    for key, value in read_config(text) or ():
+    for key, value in read_config(text, roots) or ():
         if not value or key_rule(key, value, existed=False) is None:
             continue
         if key.startswith("include") and key.endswith(".path"):

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 
 from claude_bottle.workfolder import sockets
 from claude_bottle.workfolder.check import check_workdir as check_workdir
+from claude_bottle.workfolder.check import own_folders
 from claude_bottle.workfolder.files import is_inside, show
 from claude_bottle.workfolder.hooks import hooks_folders
 from claude_bottle.workfolder.repository import outside_repository
@@ -70,7 +71,14 @@ def plan_protection(
         surveys.append(survey(outside.path))
     if manifest is not None:
         mounts.cover(os.path.abspath(manifest), "manifest")
-    for folder in hooks_folders([path for each in surveys for path in each.git_dirs], home_text, notice):
+    for folder in own_folders():
+        if is_inside(folder, root):
+            mounts.cover(folder, "claude-bottle's own folder")
+            notice(
+                f"{show(folder)} is read-only inside: claude-bottle itself runs from it; better install it elsewhere"
+            )
+    git_dirs = [path for each in surveys for path in each.git_dirs]
+    for folder in hooks_folders(git_dirs, mounts.roots, home_text, notice):
         mounts.cover(folder, "hooks folder")
     for each, folder in zip(surveys, mounts.roots, strict=True):
         mounts.mask((*sockets.live(each.sockets), *(sockets.listed(folder) if each.cut else ())))

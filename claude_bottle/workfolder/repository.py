@@ -69,7 +69,7 @@ def _submodule_repository(workdir: str, git_dir: str) -> str | None:
     text = read_regular(f"{git_dir}/config", CONFIG_LIMIT_BYTES)
     if text is None:
         return None
-    worktrees = [value for key, value in read_config(text) or () if key == "core.worktree" and value]
+    worktrees = [value for key, value in read_config(text, (workdir,)) or () if key == "core.worktree" and value]
     if not worktrees or os.path.realpath(os.path.join(git_dir, worktrees[-1])) != workdir:
         return None
     return git_dir

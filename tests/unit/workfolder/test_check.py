@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import claude_bottle
 from claude_bottle.errors import UsageError
 from claude_bottle.workfolder.check import SECRETS, check_workdir, refusal
 
@@ -89,3 +90,9 @@ def test_a_name_cannot_write_to_the_terminal(tmp_path: Path, home: Path) -> None
     with pytest.raises(UsageError) as caught:
         check_workdir(tmp_path / "a\x1b[2J\n", home, [])
     assert str(caught.value).isprintable()
+
+
+def test_where_claude_bottle_runs_from(home: Path) -> None:
+    for folder in (Path(claude_bottle.__file__).parent, Path(claude_bottle.__file__).parent / "workfolder"):
+        with pytest.raises(UsageError, match="itself runs from here"):
+            check_workdir(folder, home, [])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import claude_bottle
 from claude_bottle.workfolder.protect import Protection, masked_sockets, plan_protection
 
 from .conftest import Git, InBottle, new_repository
@@ -117,6 +118,12 @@ class TestPlan:
         assert planned["conf"] == "pin"
         assert planned["conf/claude-bottle.toml"] == "read-only"
         assert plan(work, tmp_path / "claude-bottle.toml") == plan(work)
+
+    def test_claude_bottles_own_code(self) -> None:
+        package = Path(claude_bottle.__file__).parent
+        planned = dict(plan_protection(package.parent, None))
+        assert planned[package] == "read-only"
+        assert f"{package} is read-only inside" in notices(package.parent)
 
     def test_part_of_a_checkout(self, work: Path) -> None:
         (work / "part").mkdir()
