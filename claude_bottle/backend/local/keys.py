@@ -86,16 +86,17 @@ class AgentProcess:
             known_hosts.unlink(missing_ok=True)
 
     def gate_config(self) -> dict[str, object]:
-        """The gate's "agent" configuration: the socket, and which aliases each key and host key belong to."""
+        """The gate's "agent" configuration: the socket, and which aliases each key and host key belong to.
+
+        Host keys are those of certificate authorities too; the gate knows who signed a host certificate.
+        """
         keys: dict[str, list[str]] = {}
         for index, line in self.public_keys.items():
             keys.setdefault(line.split()[1], []).append(self._destinations[index].alias)
         hosts: dict[str, list[str]] = {}
         for entry, destination in zip(self._bottle.ssh, self._destinations, strict=True):
             for host_key in entry.KnownHostKey:
-                # The key of a certificate authority is no session's host key.
-                if not host_key.startswith("@"):
-                    hosts.setdefault(host_key.split()[1], []).append(destination.alias)
+                hosts.setdefault(host_key.split()[-1], []).append(destination.alias)
         return {"socket": str(self.socket), "keys": keys, "hosts": hosts}
 
     def stop(self) -> None:

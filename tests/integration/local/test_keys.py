@@ -226,7 +226,7 @@ class TestSigning:
             done = ssh(bottle, signed, agent, tmp_path)
             assert (done.returncode, done.stdout) == (0, "through\n"), done.stderr
             assert ssh(Bottle(ssh=(entry_of(server, key),)), server, agent, tmp_path).returncode == 255
-        assert agent.gate_config()["hosts"] == {}
+        assert agent.gate_config()["hosts"] == {authority.public.split()[1]: ["forge"]}
 
 
 class TestWhatItHolds:
