@@ -4,6 +4,7 @@ Only OpenSSH's programs handle the private half. Sources: OpenSSH's PROTOCOL.key
 """
 
 import binascii
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from claude_bottle.errors import IdentityError
 MAX_FILE_BYTES = 65536
 """a 16,384 bit RSA key has 13 KB"""
 
+_KIND = re.compile(r"[a-z0-9@.-]+")
 _MAGIC = b"openssh-key-v1\0"
 _BEGIN_OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----"
 _END_OPENSSH = "-----END OPENSSH PRIVATE KEY-----"
@@ -71,7 +73,7 @@ def _parse_openssh(path: Path, text: str, where: str) -> Identity:
         _kdf, rest = _string(rest)
         _options, rest = _string(rest)
         blob, _private = _string(rest[4:])
-        kind = _string(blob)[0].decode("ascii")
+        kind = _kind(blob)
     except ValueError as error:
         raise IdentityError(f"{path}: damaged private key: {error}", where=where) from error
     return Identity(path, f"{kind} {_base64(blob)}", encrypted=cipher != b"none")
@@ -94,7 +96,7 @@ def _public_file(path: Path, where: str) -> str:
     try:
         words = public.read_text(encoding="latin-1").split()
         blob = binascii.a2b_base64(words[1], strict_mode=True)
-        if _string(blob)[0].decode("ascii") == words[0]:
+        if _kind(blob) == words[0]:
             return f"{words[0]} {_base64(blob)}"
     except (OSError, ValueError, IndexError):
         pass
@@ -112,6 +114,14 @@ def _not_a_key(path: Path, text: str, where: str) -> IdentityError:
     elif text.startswith(("ssh-", "ecdsa-", "sk-")):
         hint = f"this is a public key; the private one is usually {path.with_suffix('')}"
     return IdentityError(f"{path}: not a private key", where=where, hint=hint)
+
+
+def _kind(blob: bytes) -> str:
+    """The key type that a public key blob begins with (RFC 4253 §6.6)."""
+    kind = _string(blob)[0].decode("ascii")
+    if not _KIND.fullmatch(kind):
+        raise ValueError(f"{kind!r} is no key type")
+    return kind
 
 
 def _string(data: bytes) -> tuple[bytes, bytes]:
