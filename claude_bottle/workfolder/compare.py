@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from claude_bottle.workfolder.change import Change, show_value
-from claude_bottle.workfolder.entry import Entry, read_entry
+from claude_bottle.workfolder.entry import CONFIG_KEPT_BYTES, Entry, read_entry
 from claude_bottle.workfolder.files import is_inside, show
 from claude_bottle.workfolder.gitconfig import read_config
 from claude_bottle.workfolder.repository import git_file_target
@@ -57,6 +57,9 @@ class _Comparison:
     def at(self, path: str) -> Iterable[Change]:
         """Changes at one path."""
         before, now = self.before.entries.get(path), self.entries.get(path)
+        if before is not None and now is not None and (before.text is None) != (now.text is None):
+            # One of the two met the bound on kept text: look at it the way it was looked at before.
+            now = read_entry(path, kept_bytes=0 if before.text is None else CONFIG_KEPT_BYTES)
         if before == now:
             return ()
         rule = self.before.rules.get(path) or self.now.rules[path]

@@ -69,6 +69,7 @@ def plan_protection(
     if outside.path:
         mounts.open(outside.path)
         surveys.append(survey(outside.path))
+        mounts.cover(f"{root}/.git", ".git file")  # git writes it when the worktree is made, and never again
     if manifest is not None:
         mounts.cover(os.path.abspath(manifest), "manifest")
     for folder in own_folders():

@@ -369,6 +369,23 @@ class TestFiles:
             "a/b/.envrc (changed)",
         ]
 
+    def test_the_bound_on_kept_text_makes_no_changes(self, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (work / ".envrc").write_text("a" * 1000)
+        with monkeypatch.context() as patched:
+            patched.setattr(snapshot_module, "MAX_KEPT_BYTES", 100)
+            bounded = take(work)
+            assert bounded.look.entries[str(work / ".envrc")].text is None
+            assert report(bounded) == []
+        unbounded = take(work)
+        for snapshot in (bounded, unbounded):
+            assert report(snapshot) == []
+        with monkeypatch.context() as patched:
+            patched.setattr(snapshot_module, "MAX_KEPT_BYTES", 100)
+            assert report(unbounded) == []
+            (work / ".envrc").write_text("b" * 1000)
+            assert report(unbounded) == [".envrc (changed)"]
+            assert report(bounded) == [".envrc: the text before was too long to keep (changed)"]
+
     def test_more_watched_files_than_the_limit(self, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         snapshot = take(work)
         monkeypatch.setattr(snapshot_module, "MAX_FILES", 3)

@@ -1,11 +1,14 @@
 """What is mounted over the work folder, and that it holds in a real bottle."""
 
+import contextlib
 import os
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import claude_bottle
 from claude_bottle.workfolder.protect import Protection, masked_sockets, plan_protection
@@ -131,6 +134,40 @@ class TestPlan:
         assert f"the repository is {work}" in notices(work / "part")
 
 
+NAMES = st.sampled_from([".git", "hooks", "config", "modules", "HEAD", "objects", "refs", "commondir", "a", "b"])
+PATHS = st.lists(NAMES, min_size=1, max_size=5).map("/".join)
+TARGETS = PATHS | st.sampled_from([".", "..", "/", "/etc", "../outside", "loop"])
+ITEMS = st.tuples(st.sampled_from(["folder", "link", "text"]), PATHS, TARGETS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(items=st.lists(ITEMS, max_size=12), hooks_path=TARGETS)
+def test_no_tree_leads_a_mount_astray(
+    tmp_path_factory: pytest.TempPathFactory, items: list[tuple[str, str, str]], hooks_path: str
+) -> None:
+    """Whatever an agent leaves: mounts stay inside, on real paths, parents first, pinned all the way."""
+    root = tmp_path_factory.mktemp("tree")
+    for kind, path, target in items:
+        with contextlib.suppress(OSError):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            if kind == "folder":
+                (root / path).mkdir()
+            elif kind == "link":
+                (root / path).symlink_to(target)
+            else:
+                text = f"[core]\nhooksPath = {hooks_path}\n" if path.endswith("config") else f"gitdir: {target}\n"
+                (root / path).write_text(text)
+    seen: dict[Path, str] = {}
+    for mount, mount_kind in plan_protection(root, None):
+        assert mount_kind != "writable"
+        assert mount != root
+        assert mount.is_relative_to(root)
+        assert os.path.realpath(mount) == str(mount)
+        assert mount.exists() or mount_kind == "empty"
+        assert all(seen.get(above) == "pin" for above in mount.parents if above.is_relative_to(root) and above != root)
+        seen[mount] = mount_kind
+
+
 class TestOutside:
     """Work folders whose repository lies elsewhere."""
 
@@ -140,7 +177,7 @@ class TestOutside:
         return work.parent / "tree"
 
     def test_linked_worktree(self, work: Path, tree: Path) -> None:
-        assert plan(tree) == {"../work/.git": "writable", "../work/.git/hooks": "read-only"}
+        assert plan(tree) == {"../work/.git": "writable", "../work/.git/hooks": "read-only", ".git": "read-only"}
         assert notices(tree) == ""
 
     def test_configured_hooks_folder_counts_in_each_worktree(self, work: Path, tree: Path, git: Git) -> None:
@@ -156,13 +193,14 @@ class TestOutside:
             Protection(tmp_path / "bare", "writable"),
             Protection(tmp_path / "bare/hooks", "read-only"),
             Protection(tmp_path / "bare/main", "pin"),
+            Protection(tmp_path / "bare/main/.git", "read-only"),
         )
 
     def test_submodule(self, work: Path, tmp_path: Path, git: Git) -> None:
         new_repository(git, tmp_path / "inner")
         git(work, "submodule", "--quiet", "add", str(tmp_path / "inner"), "sub")
         git_dir = "../.git/modules/sub"
-        assert plan(work / "sub") == {git_dir: "writable", f"{git_dir}/hooks": "read-only"}
+        assert plan(work / "sub") == {git_dir: "writable", f"{git_dir}/hooks": "read-only", ".git": "read-only"}
 
     def test_git_works_inside_a_linked_worktree(self, work: Path, tree: Path, git: Git, in_bottle: InBottle) -> None:
         script = "echo more >> file && git -c user.name=t -c user.email=t@x commit -qam inside"
