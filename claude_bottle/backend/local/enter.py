@@ -19,6 +19,7 @@ from claude_bottle.backend.local.process import (
     PR_SET_PDEATHSIG,
     Child,
     exit_status,
+    keep_descriptors,
     libc,
     place_fds,
     prctl,
@@ -117,6 +118,7 @@ def _become_guard(parent: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+    keep_descriptors()
 
 
 def _pass_signals_to(child: int) -> None:

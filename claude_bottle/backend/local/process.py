@@ -79,6 +79,7 @@ def _exec_child(
             os._exit(1)
         if cwd is not None:
             os.chdir(cwd)
+        keep_descriptors()
         place_fds(fds, keep=fail_fd)
         os.execve(argv[0], list(argv), dict(env))
     except OSError as error:
@@ -93,6 +94,17 @@ def reset_signals() -> None:
     for name in "SIGPIPE SIGXFSZ SIGINT SIGTERM SIGHUP SIGQUIT SIGWINCH".split():
         signal.signal(signal.Signals[name], signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def keep_descriptors() -> None:
+    """Let no program that we execute have a descriptor of ours, but those that `place_fds` makes for it.
+
+    Our own are closed on exec anyway; those that our caller left open for us are not. A folder or a socket among them
+    would be the host's file system or network, inside.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the listing's own is gone by now
+            os.set_inheritable(int(name), False)
 
 
 def place_fds(fds: Mapping[int, int], *, keep: int = -1) -> None:
