@@ -151,7 +151,10 @@ class AgentProcess:
         return openssh.Running(argv, folder=self._folder, env=env, terminal=terminal)
 
     def _add_asking(self, key: _Key, ask: bool) -> tuple[int, str]:
-        """Run ssh-add on the terminal, where it asks by itself, again after a wrong passphrase."""
+        """Run ssh-add on the terminal, where it asks by itself, again after a wrong passphrase.
+
+        ssh-add restores the terminal, but a Ctrl-C right after its prompt can leave it waiting with echo off.
+        """
         terminal = _open_terminal() if ask else None
         if terminal is None:
             raise IdentityError(
@@ -159,11 +162,15 @@ class AgentProcess:
                 where=_where(key),
                 hint="start the bottle from a terminal, or declare a key without passphrase, such as a deploy key",
             )
+        import termios
+
+        settings = termios.tcgetattr(terminal)
         try:
             aliases = ", ".join(self._destinations[index].alias for index in key.entries)
             os.write(terminal, f"claude-bottle: the key of {aliases} stays outside; an empty line gives up\n".encode())
             return self._start(self._ssh_add_argv(key), terminal).finish()
         finally:
+            termios.tcsetattr(terminal, termios.TCSANOW, settings)
             os.close(terminal)
 
     def _check_holds(self, key: _Key) -> None:

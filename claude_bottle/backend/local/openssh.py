@@ -7,7 +7,6 @@ Rule 2: a child that does not ask on the terminal is in a session of its own, wh
 
 import ctypes
 import os
-import select
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,6 @@ from claude_bottle.errors import BackendError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
-_PROMPT_GRACE_S = 1.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,7 +59,7 @@ def spawn(
             _tie_to_parent(parent, signal.SIGKILL)
             terminal = os.open("/dev/null", os.O_RDONLY)
         else:
-            # A signal that ssh-add catches: it turns the terminal's echo on again before it ends.
+            # A signal that ssh-add catches, to turn the terminal's echo on again when we cannot.
             _tie_to_parent(parent, signal.SIGTERM)
         os.chdir(folder)
         os.dup2(terminal, 0)
@@ -106,8 +104,8 @@ class Running:
         return (code if code >= 0 else 128 - code), text.strip()
 
     def abandon(self) -> None:
-        """End it, leaving it a moment to restore the terminal when it was interrupted as we were."""
-        end(self._pid, grace_s=_PROMPT_GRACE_S)
+        """End it at once."""
+        end(self._pid)
         self._printed.close()
 
 
@@ -116,11 +114,9 @@ def run(argv: Sequence[str], *, folder: Path, env: Mapping[str, str]) -> tuple[i
     return Running(argv, folder=folder, env=env).finish()
 
 
-def end(pid: int, *, grace_s: float = 0.0) -> None:
-    """Wait up to `grace_s` for a child that is ending, then kill it; reaps it."""
+def end(pid: int) -> None:
+    """Kill and reap a child of ours that may be gone."""
     with suppress(ProcessLookupError, ChildProcessError):
-        if grace_s:
-            _wait_exit(pid, grace_s)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -131,13 +127,3 @@ def _tie_to_parent(parent: int, death_signal: int) -> None:
             os._exit(126)
     if os.getppid() != parent:  # died before the call above; no signal will come
         os._exit(125)
-
-
-def _wait_exit(pid: int, timeout_s: float) -> None:
-    fd = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        poll.poll(timeout_s * 1000)
-    finally:
-        os.close(fd)
