@@ -19,12 +19,21 @@ SYSTEM_FILES = tuple(
         "alternatives bash.bashrc bash_completion.d ca-certificates ca-certificates.conf debian_version default/locale "
         "environment.d fonts gitconfig gtk-3.0 host.conf inputrc java-11-openjdk java-17-openjdk java-21-openjdk "
         "java-25-openjdk ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime lsb-release "
-        "magic magic.mime mailcap manpath.config mime.types nanorc networks npmrc nvim openssl os-release perl php pki "
-        "profile profile.d protocols python3 python3.11 python3.12 python3.13 python3.14 R redhat-release rpc "
-        "services shells skel ssl terminfo timezone vim xdg zsh"
+        "magic magic.mime mailcap manpath.config mime.types nanorc networks npmrc nvim openssl os-release perl php "
+        "pki/ca-trust pki/tls/cert.pem pki/tls/certs pki/tls/openssl.cnf profile profile.d protocols python3 "
+        "python3.11 python3.12 python3.13 python3.14 R redhat-release rpc services shells skel ssl/cert.pem ssl/certs "
+        "ssl/openssl.cnf terminfo timezone vim xdg zsh"
     ).split()
 )
 """configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and people's names"""
+
+ROOT_READS_ONLY = "acpi asound bus driver dynamic_debug fs irq mtrr pressure scsi sys sysrq-trigger".split()
+"""in /proc, writable for user id 0 whatever its capabilities; a core_pattern in sys names a program the kernel runs"""
+
+ROOT_SEES_NOT = (
+    "kcore key-users keys kmsg kpagecgroup kpagecount kpageflags pagetypeinfo slabinfo timer_list vmallocinfo".split()
+)
+"""in /proc, readable for user id 0: addresses and contents of the kernel's memory"""
 
 SHELL = ("/bin/sh", "-c", 'exec "$@"', "claude-bottle")
 """starts the program as a shell would, so that a missing one is exit status 127 and one not executable 126"""
@@ -68,6 +77,7 @@ def bwrap_arguments(
         *_namespaces(plan.slug),
         *_system_view(),
         *_private_folders(plan),
+        *(_from_root() if plan.caller.uid == 0 else ()),
         *_generated_files(file_fds),
         *_mounts(plan),
         *(("--ro-bind", str(agent_socket), str(AGENT_SOCKET)) if agent_socket else ()),
@@ -114,6 +124,16 @@ def _private_folders(plan: BottlePlan) -> Iterator[str]:
         yield from (*size, "--perms", mode, "--tmpfs", folder)
     yield from (*size, "--perms", "1777", "--tmpfs", "/dev/shm")
     yield from (*size, "--perms", "0700", "--tmpfs", plan.env["XDG_RUNTIME_DIR"])
+
+
+def _from_root() -> Iterator[str]:
+    """Take away what the kernel gives to user id 0 by its number, without asking for a capability."""
+    for name in ROOT_READS_ONLY:
+        if Path("/proc", name).exists():
+            yield from ("--ro-bind", f"/proc/{name}", f"/proc/{name}")
+    for name in ROOT_SEES_NOT:
+        if Path("/proc", name).exists():
+            yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
 
 
 def _generated_files(file_fds: Mapping[PurePosixPath, int]) -> Iterator[str]:
