@@ -8,11 +8,14 @@ import fcntl
 import os
 import select
 import signal
+import stat
 import termios
 import tty
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+
+from claude_bottle.errors import BackendError
 
 CHUNK_BYTES = 65536
 
@@ -136,9 +139,47 @@ def terminal_streams() -> tuple[int, ...]:
 
 
 def standard_streams(terminal: Terminal | None) -> dict[int, int]:
-    """Return the program's standard streams: ours, but the bottle's own terminal for those that are terminals."""
+    """Return the program's standard streams: ours, but the bottle's own terminal for those that are terminals.
+
+    Raises:
+        BackendError: one of ours would be a way out of the bottle.
+    """
     own = terminal.streams if terminal is not None else ()
+    for fd in {0, 1, 2}.difference(own):
+        refuse_way_out(fd)
     return {fd: terminal.slave if terminal is not None and fd in own else fd for fd in (0, 1, 2)}
+
+
+def refuse_way_out(fd: int) -> None:
+    """Refuse a folder, and a socket that can be connected anew: it stays in the host's network (ADR 0001).
+
+    A connected Unix stream socket cannot, and many programs start others with such a pair as standard streams.
+
+    Raises:
+        BackendError: the descriptor is one of these.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        what = "a folder"
+    elif stat.S_ISSOCK(mode) and not is_socket_pair(fd):
+        what = "a socket that can be connected anew"
+    else:
+        return
+    name = ("input", "output", "error")[fd]
+    raise BackendError(f"standard {name} is {what}, a way out of the bottle", hint="put a pipe between: ... | cat")
+
+
+def is_socket_pair(fd: int) -> bool:
+    """Tell whether a socket is a connected stream between two programs of this machine."""
+    import socket  # 4 ms, and few callers' streams are sockets
+
+    with socket.socket(fileno=os.dup(fd)) as stream:
+        if stream.family != socket.AF_UNIX or stream.type != socket.SOCK_STREAM:
+            return False
+        with suppress(OSError):
+            stream.getpeername()
+            return True
+        return False
 
 
 class SignalPipe:
