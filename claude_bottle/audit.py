@@ -71,6 +71,8 @@ class AuditLog:
         self._second = -1
         self._stamp = ""
         self._torn = False
+        self._looked_at = 0
+        """millisecond in which the file was last seen to have a name"""
         try:
             self._fd = os.open(self.path, _FLAGS, 0o600)
         except OSError as error:
@@ -87,18 +89,21 @@ class AuditLog:
         Raises:
             AuditError: not all of it is in the file, or the file has been deleted.
         """
-        head = self._now() + self._head
+        milliseconds = time.time_ns() // 1_000_000
+        head = self._stamped(milliseconds) + self._head
         lines = [head + (record if isinstance(record, str) else _rendered(record)) for record in records]
         data = "\n".join(lines).encode("ascii") + b"\n"
         if self._torn:
             data = b"\n" + data
         try:
-            deleted = os.fstat(self._fd).st_nlink == 0
-            written = 0 if deleted else os.write(self._fd, data)
+            if milliseconds != self._looked_at:
+                self._look()
+                self._looked_at = milliseconds
+            written = os.write(self._fd, data)
+        except AuditError:
+            raise
         except OSError as error:
             raise self._error(error.errno or errno.EIO) from error
-        if deleted:
-            raise AuditError(errno.ENOENT, "the file has been deleted", self.path)
         self._torn = 0 < written < len(data) or (self._torn and not written)
         if written < len(data):
             raise self._error(errno.ENOSPC)
@@ -109,9 +114,13 @@ class AuditLog:
             os.close(self._fd)
             self._fd = -1
 
-    def _now(self) -> str:
-        """The head of a record up to its milliseconds; the text of the second is made once a second."""
-        milliseconds = time.time_ns() // 1_000_000
+    def _look(self) -> None:
+        """Raise when the file has been deleted: nobody would ever read what is written to it."""
+        if not os.fstat(self._fd).st_nlink:
+            raise AuditError(errno.ENOENT, "the file has been deleted", self.path)
+
+    def _stamped(self, milliseconds: int) -> str:
+        """The head of a record up to its time; the text of the second is made once a second."""
         second = milliseconds // 1000
         if second != self._second:
             self._second = second

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from claude_bottle.policy.addresses import Network, parse_networks
 from claude_bottle.relay.limits import Budget
+from claude_bottle.relay.records import Records
 from claude_bottle.relay.resolver import parse_literal
 
 TYPE_CHECKING = False
@@ -60,15 +61,15 @@ class Entry:
 class Listening:
     """What a listener is for: `ssh` for one entry, or `agent`."""
 
-    __slots__ = ("address", "entry", "kind", "port")
+    __slots__ = ("entry", "kind", "records")
 
     def __init__(self, fields: dict[str, Any], entries: list[Entry]) -> None:
         self.kind: str = fields["kind"]
         if self.kind not in ("ssh", "agent"):
             raise ConfigError(f"listener of unknown kind {self.kind!r}")
         self.entry: Entry | None = entries[fields["entry"]] if self.kind == "ssh" else None
-        self.address: str = fields.get("address", "")
-        self.port: int = fields.get("port", 0)
+        if self.entry is not None:
+            self.records = Records(self.entry, f"{fields['address']}:{fields['port']}")
 
 
 class AgentConfig:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from claude_bottle.audit import render
 from claude_bottle.relay.drain import part
 from claude_bottle.relay.gate import MOST_REFUSALS
 from claude_bottle.relay.pin import is_ssh
@@ -41,8 +40,8 @@ class Connection:
         "_dial",
         "_entry",
         "_first",
-        "_listening",
         "_number",
+        "_records",
         "_refusal",
         "active_at",
         "client",
@@ -53,7 +52,7 @@ class Connection:
 
     def __init__(self, gate: Gate, listening: Listening, entry: Entry, sock: socket) -> None:
         self.gate = gate
-        self._listening = listening
+        self._records = listening.records
         self._entry = entry
         gate.last_number += 1
         self._number = gate.last_number
@@ -73,17 +72,7 @@ class Connection:
 
     def record(self) -> str:
         """The record that allows this connection; nothing is dialled before it is written."""
-        return render("connect", {**self._whereabouts(), "verdict": "allow", "rule": self._entry.rule})
-
-    def _whereabouts(self) -> dict[str, object]:
-        entry, listening = self._entry, self._listening
-        return {
-            "conn": self._number,
-            "entry": entry.alias,
-            "host": entry.host,
-            "port": entry.port,
-            "listen": f"{listening.address}:{listening.port}",
-        }
+        return self._records.connect(self._number)
 
     def start(self) -> None:
         """Dial the upstream."""
@@ -131,7 +120,7 @@ class Connection:
         client = self.client
         upstream = Side(self, sock, "upstream", self._entry.download, identified=True)
         client.peer, upstream.peer = upstream, client
-        self.gate.journal.later(render("connected", {"conn": self._number, "address": address}))
+        self.gate.journal.later(self._records.connected(self._number, address))
         if client.identified:
             self._open()
         else:
@@ -176,8 +165,7 @@ class Connection:
 
     def refuse(self, reason: str, rule: str, address: str = "", code: int = TOO_MANY_CONNECTIONS) -> None:
         """Tell the audit log and, when it is an SSH client, the client."""
-        fields = {**self._whereabouts(), "verdict": "refuse", "rule": rule, "reason": reason}
-        self.gate.journal.later(render("refuse", {**fields, "address": address} if address else fields))
+        self.gate.journal.later(self._records.refuse(self._number, rule, reason, address))
         self._leave()
         gate = self.gate
         if gate.open_refusals >= MOST_REFUSALS:
@@ -248,15 +236,8 @@ class Connection:
         client, upstream = self.client, self.client.peer
         sent = client.received - len(self._first) - (upstream.waiting if upstream else 0)
         received = upstream.received - client.waiting if upstream else 0
-        fields = {
-            "conn": self._number,
-            "entry": self._entry.alias,
-            "sent_bytes": sent,
-            "received_bytes": received,
-            "duration_s": round(self.gate.loop.now - self._begun_at, 3),
-            "reason": reason,
-        }
-        self.gate.journal.later(render("close", fields))
+        duration_s = self.gate.loop.now - self._begun_at
+        self.gate.journal.later(self._records.close(self._number, sent, received, duration_s, reason))
 
     def _leave(self) -> None:
         """Make room for others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _socket import socket
+from _socket import SOCK_STREAM, socket
 from select import EPOLLIN
 
 from claude_bottle.relay.connection import Connection
@@ -28,6 +28,7 @@ class Listener:
         self._listening = listening
         self._entry = entry
         self._sock = sock
+        self._family = sock.family
         gate.loop.watch(sock.fileno(), self, EPOLLIN)
 
     def on_event(self, mask: int) -> None:
@@ -61,7 +62,7 @@ class Listener:
                     self._rest()
                     break
                 continue  # that client has gone again
-            sock = socket(self._sock.family, self._sock.type, 0, fd)
+            sock = socket(self._family, SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             accepted.append(sock)
         return accepted

@@ -12,6 +12,7 @@ from _socket import (
     SOCK_NONBLOCK,
     SOCK_STREAM,
     SOL_SOCKET,
+    TCP_CONGESTION,
     TCP_KEEPIDLE,
     TCP_KEEPINTVL,
     TCP_NODELAY,
@@ -24,6 +25,10 @@ _SIOCOUTQ = 0x5411
 _LINGER_NOTHING = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 """struct linger {1, 0}: closing sends a reset"""
 
+_LOCAL_CONGESTION_CONTROL = b"reno"
+"""The bottle is on the same machine: a system-wide bbr would pace a wire that does not exist, at half the speed.
+Every kernel has reno, and every user may choose it."""
+
 OUT_OF_FDS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """errors of accept that pass when something is closed"""
 
@@ -32,6 +37,7 @@ def tune_listener(listener: socket) -> None:
     """Set what accepted sockets inherit, so that it costs nothing per connection."""
     listener.setblocking(False)
     listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    listener.setsockopt(IPPROTO_TCP, TCP_CONGESTION, _LOCAL_CONGESTION_CONTROL)
 
 
 def upstream_socket(family: int) -> socket:
