@@ -25,6 +25,9 @@ FIELDS = {
 KEY_LINE_PATTERN = r"^\s*(@cert-authority\s+)?(ssh-|ecdsa-|sk-)[a-z0-9@.-]+\s+[A-Za-z0-9+/]+=*(\s.*)?$"
 """the form of a KnownHostKey, for editors"""
 
+EXAMPLE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
+"""a well formed key that is nobody's: RFC 8032 §7.1, test 1"""
+
 MIN_RSA_BITS = 1024
 """RequiredRSASize of ssh_config(5)"""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from claude_bottle.manifest import texts
-from claude_bottle.manifest.hostkey import KEY_LINE_PATTERN, canonical_key_line, check_key_line
+from claude_bottle.manifest.hostkey import EXAMPLE_KEY, KEY_LINE_PATTERN, canonical_key_line, check_key_line
 from claude_bottle.manifest.hostname import canonical_host
 from claude_bottle.manifest.kinds import MAX_BYTES, bottle_file, flag, host_file, seconds, size, text, whole
 from claude_bottle.manifest.tables import declared, list_of, map_of, table
@@ -51,9 +51,7 @@ class SSHEntry:
     """login name; default: ssh's own"""
     IdentityFile: Path | None = field(default=None, metadata=declared(host_file(), examples=("~/.ssh/id_ed25519",)))
     """private key, stays outside the bottle"""
-    KnownHostKey: tuple[str, ...] = field(
-        default=(), metadata=declared(_HOST_KEYS, examples=(["ssh-ed25519 AAAA..."],))
-    )
+    KnownHostKey: tuple[str, ...] = field(default=(), metadata=declared(_HOST_KEYS, examples=([EXAMPLE_KEY],)))
     """host keys to accept, `[@cert-authority] TYPE BASE64`; default: the user's known_hosts"""
     max_connections: int | None = field(default=None, metadata=declared(_CONNECTIONS, examples=(32,)))
     """connections open at once"""
@@ -89,7 +87,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Limits on what the bottle may use; None is no limit."""
+    """Limits on what the bottle may use; what is left out is not limited."""
 
     memory_bytes: int | None = field(default=None, metadata=declared(_MEMORY, key="memory", examples=("2GiB",)))
     """memory of all processes together where the host allows it, else of each"""
@@ -155,7 +153,9 @@ _ARGUMENTS = list_of(
 class Agent:
     """A program and the bottle it runs in."""
 
-    bottle: str = field(metadata=declared(text(texts.check_name, example="dev"), examples=("dev",)))
+    bottle: str = field(
+        metadata=declared(text(texts.check_name, pattern=f"^{texts.NAME_PATTERN}$", example="dev"), examples=("dev",))
+    )
     """name of a bottle in the same manifest"""
     command: tuple[str, ...] = field(metadata=declared(_ARGUMENTS, examples=(["claude"],)))
     """argument vector, run without a shell"""

@@ -40,7 +40,7 @@ class Reading:
 
     def report(self, path: KeyPath, what: str, hint: str) -> Any:
         """Note a mistake; returns BAD, so that a reader can return the call."""
-        self._found.append((path, what, hint))
+        self._found.append((path, printable(what), printable(hint)))
         self.mark(path)
         return BAD
 
@@ -100,6 +100,13 @@ def show_path(path: KeyPath) -> str:
         else:
             text += ("." if text else "") + (step if _BARE_KEY.fullmatch(step) else show(step))
     return text or "(top level)"
+
+
+def printable(text: str) -> str:
+    """`text` on one line with control characters escaped: a manifest must not draw on the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def show(value: object) -> str:

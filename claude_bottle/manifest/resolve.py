@@ -78,7 +78,7 @@ def _with_host_keys(bottle: Bottle, path: KeyPath, reading: Reading, finder: Hos
             hint = "find out why before you trust the host; the line is in your known_hosts"
             reading.report((*here, "KnownHostKey"), "the key is @revoked in known_hosts", hint)
         elif not usable:
-            reading.report((*here, "KnownHostKey"), *_unknown_host(known))
+            reading.report((*here, "KnownHostKey"), *unknown_host(known))
     return tuple(filled.values())
 
 
@@ -86,15 +86,14 @@ def _blobs(keys: tuple[str, ...]) -> set[str]:
     return {key.split()[-1] for key in keys}
 
 
-def _unknown_host(entry: SSHEntry) -> tuple[str, str]:
-    """No key is ever trusted blindly: say how to get it and compare it first."""
+def unknown_host(entry: SSHEntry) -> tuple[str, str]:
+    """What is missing for an entry without host keys, and how to compare and accept one; none is trusted blindly."""
     port = "" if entry.Port == 22 else f" port {entry.Port}"
     revoked = "only revoked keys are" if entry.revoked_host_keys else "no host key is"
-    scan = f"ssh-keyscan -p {entry.Port} {entry.Hostname}"
     return (
         f"{revoked} known for {entry.Hostname}{port}",
-        f"compare the output of '{scan} | ssh-keygen -lf -' with the fingerprint its owner publishes, "
-        f"then run '{scan} >> ~/.ssh/known_hosts'",
+        f"compare with what its owner publishes: ssh-keyscan -p {entry.Port} {entry.Hostname} | ssh-keygen -lf -; "
+        f"to accept it, log in once outside the bottle: ssh -p {entry.Port} {entry.Hostname}",
     )
 
 

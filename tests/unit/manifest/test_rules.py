@@ -197,3 +197,8 @@ def test_mounts_do_not_hide_each_other(mistakes: Mistakes, load: Load, home: Pat
     assert (path, what) == ("bottles.dev.mounts[1].target", f"'{home}/a' would hide the earlier mount on '{home}/a/b'")
     assert "before bottles.dev.mounts[0]" in hint
     assert len(load(mounts("~", "~/a", "~/a/b")).bottles["dev"].mounts) == 3
+
+
+def test_names_in_hints_cannot_draw_on_the_terminal(mistakes: Mistakes) -> None:
+    data = {"bottles": {"\x1b[2J": {}, "dev": {}}, "agents": {"a": {"bottle": "zz", "command": ["x"]}}}
+    assert mistakes(data)[1][2] == "declared are: \\x1b[2J, dev"
