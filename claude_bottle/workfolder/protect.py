@@ -11,7 +11,7 @@ symlinks while this one starts.
 """
 
 # paths are hostile text; one explicit realpath where a symlink is to be judged, none in passing
-# ruff: noqa: PTH100, PTH111, PTH118, PTH120
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH118, PTH120
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -120,17 +120,21 @@ class _Mounts:
             self.notice(f"{what} {show(path)} is reached through a symlink, which the agent can replace")
         if real in self.roots or any(is_inside(root, real) for root in self.roots):
             self.notice(f"{what} {show(path)} is or contains the work folder and cannot be read-only")
-        elif self._root_of(real):
-            self._cover_real(real)
+        elif self._root_of(real) and not self._cover_real(real):
+            self.notice(f"{what} {show(path)} leads nowhere and cannot be covered")
 
-    def _cover_real(self, path: str) -> None:
-        if os.path.lexists(path):
+    def _cover_real(self, path: str) -> bool:
+        """Cover a path without symlinks; False for a symlink that leads to itself and for a path below a file."""
+        if os.path.exists(path):
             self.kinds[path] = "read-only"
-            return
+            return True
         # The first missing folder is covered: a mount cannot be pinned below what does not exist.
         while not os.path.lexists(os.path.dirname(path)):
             path = os.path.dirname(path)
+        if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path)):
+            return False
         self.kinds.setdefault(path, "empty")
+        return True
 
     def mask(self, paths: Iterable[str]) -> None:
         """Cover sockets. They need no pins: the cover moves with the folder, and a new file is a new socket."""

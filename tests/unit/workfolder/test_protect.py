@@ -109,6 +109,13 @@ class TestPlan:
         assert plan(work) == {"tools": "pin", "tools/hooks": "read-only"}
         assert ".git/hooks is reached through a symlink" in notices(work)
 
+    @pytest.mark.parametrize("value", ["loop/x", "file/x", "loop"])
+    def test_hooks_folder_that_leads_nowhere(self, work: Path, git: Git, value: str) -> None:
+        (work / "loop").symlink_to("loop")
+        git(work, "config", "core.hooksPath", value)
+        assert plan(work) == {".git": "pin", ".git/hooks": "read-only"}
+        assert "leads nowhere" in notices(work)
+
     def test_symlinks_out_of_the_folder_are_not_mounted(self, work: Path, tmp_path: Path) -> None:
         os.rename(work / ".git", tmp_path / "elsewhere")
         (work / ".git").symlink_to(tmp_path / "elsewhere")
