@@ -20,11 +20,12 @@ STEPS = (
     "_take_folders",
     "_start_gate",
     "_start_keys",
-    "_audit",
     "_open_terminal",
     "_start_sandbox",
-    "_hand_over",
     "_limit",
+    "_hand_over",
+    "_audit",
+    "_release",
     "_stay",
 )
 """the steps of a start in their order; `_stay` is where the program runs"""
@@ -70,6 +71,6 @@ if __name__ == "__main__":
     who, where, moment = sys.argv[1:4]
     note("gate", "_start_gate", lambda gate: int(gate.process.pid))
     note("keys", "_start_keys", lambda keys: int(keys.pid))
-    note("bwrap", "_start_sandbox", lambda made: int(made[0].pid))
+    note("bwrap", "_start_sandbox", lambda made: int(made.monitor.pid))
     arm(who, where, moment)
     raise SystemExit(main(sys.argv[5:]))

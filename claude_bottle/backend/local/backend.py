@@ -34,18 +34,17 @@ class LocalBackend(Backend):
     def describe(self, plan: BottlePlan) -> Mapping[str, Any]:
         """See `Backend.describe`; descriptors and run-time paths stand as names."""
         from claude_bottle.backend.local.sandbox import bwrap_arguments
-        from claude_bottle.workfolder.protect import plan_protection
+        from claude_bottle.backend.workfolder import protections_of
 
         paths = [*plan.files, *(PurePosixPath(item.public_key_path) for item in plan.destinations if item.has_key)]
         arguments = bwrap_arguments(
             plan,
-            protections=plan_protection(plan.workdir, plan.manifest_path),
+            protections=protections_of(plan),
             agent_socket=Path("AGENT_SOCKET") if any(item.has_key for item in plan.destinations) else None,
             file_fds=dict.fromkeys(paths, 0),
             seccomp_fd=0,
             info_fd=0,
             block_fd=0,
-            hold_fd=0,
             terminal=0,
         )
         return {

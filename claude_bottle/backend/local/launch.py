@@ -2,13 +2,15 @@
 
 The order of a start; each step is undone, in reverse, when a later one fails or the bottle ends:
 
-    record -> gate process -> key agent -> work folder looked at -> audit record -> bubblewrap (it waits) ->
-    listeners handed to the gate -> limits -> gate ready -> program released
+    record -> gate process -> key agent -> bubblewrap (waits) -> limits -> bubblewrap builds the bottle, while
+    keys are added, listeners made inside and handed to the gate, launch audited, work folder looked at ->
+    gate ready -> program released
 """
 
 import json
 import os
 import select
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -22,10 +24,10 @@ from claude_bottle.backend.local.bubblewrap import explain, find_bubblewrap
 from claude_bottle.backend.local.descriptors import DescriptorTable
 from claude_bottle.backend.local.gate import Gate
 from claude_bottle.backend.local.handover import hand_over, send_listeners
-from claude_bottle.backend.local.keys import AgentProcess, start_agent
+from claude_bottle.backend.local.keys import AgentProcess, spawn_agent
 from claude_bottle.backend.local.limits import plan_limits, remove_groups
-from claude_bottle.backend.local.process import Child, spawn, start_time
-from claude_bottle.backend.local.sandbox import bwrap_arguments
+from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
+from claude_bottle.backend.local.sandbox import RELEASE_FD, bwrap_arguments
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
 from claude_bottle.backend.local.supervise import Supervisor, first_child
@@ -38,6 +40,50 @@ from claude_bottle.plan import BottlePlan, gate_config
 AGENT_SOCKET_NAME = "agent.sock"
 SETUP_TIMEOUT_S = 10.0
 GATE_LOST = "the gate has ended; the bottle has no network now"
+
+
+class Sandbox:
+    """A running bubblewrap and the bottle's first process.
+
+    Two waits stand before the program. bubblewrap waits before it starts anything, so that limits reach everything;
+    and what would become the program waits for a byte, where our death is an end of file that ends it. bubblewrap's own
+    wait is no place for that: it takes an end of file for the byte, and ties its inner process to its outer one only
+    later.
+    """
+
+    def __init__(self, monitor: Child, init: int, block: FileIO, release: FileIO) -> None:
+        self.monitor = monitor
+        self.init = init
+        """pid, seen from outside, of the process that is number 1 inside"""
+        self._init_fd = os.pidfd_open(init)
+        self._block = block
+        self._release = release
+
+    def unblock(self) -> None:
+        """Let bubblewrap build the bottle."""
+        self._signal_through(self._block)
+
+    def release(self) -> None:
+        """Let the program run."""
+        self._signal_through(self._release)
+
+    @staticmethod
+    def _signal_through(pipe: FileIO) -> None:
+        with pipe, suppress(BrokenPipeError):  # it has ended; the supervisor sees that
+            pipe.write(b"\n")
+
+    def end(self) -> None:
+        """End everything inside and wait until it is gone; idempotent."""
+        if self._init_fd < 0:
+            return
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
+        self.monitor.kill()
+        poll = select.poll()
+        poll.register(self._init_fd, select.POLLIN)
+        poll.poll(KILL_WAIT_S * 1000)
+        os.close(self._init_fd)
+        self._init_fd = -1
 
 
 class Launch:
@@ -65,21 +111,19 @@ class Launch:
             gate = self._start_gate()
             keys = self._start_keys()
             watch = WorkFolderWatch(self._plan, self._options.say)
-            self._audit("launch", **self._launch_facts())
             terminal = self._open_terminal()
-            monitor, inner, release = self._start_sandbox(terminal, keys, watch)
-            self._hand_over(inner, gate, keys)
-            self._limit(inner)
-            self._remember(
-                gate=gate.process.pid, monitor=monitor.pid, init=inner, **({"keys": keys.pid} if keys else {})
-            )
-            gate.wait_ready()
-            release.write(b"x")
-            release.close()
-            self._options.started()
-            status = self._stay(monitor, inner, gate, terminal, signals)
+            sandbox = self._start_sandbox(terminal, keys, watch)
+            self._limit(sandbox)
+            sandbox.unblock()
+            self._hand_over(sandbox, gate, keys)
+            self._remember(gate=gate.process.pid, monitor=sandbox.monitor.pid, init=sandbox.init)
+            self._audit("launch", **self._launch_facts())
+            watch.look()
+            self._release(sandbox, gate, terminal)
+            status = self._stay(sandbox, gate, terminal, signals)
             if terminal is not None:
                 terminal.detach()
+            sandbox.end()
             changed = watch.report(self._folder)
             self._audit("stop", status=status, duration_s=round(time.monotonic() - began, 3), **changed)
         return status
@@ -117,9 +161,11 @@ class Launch:
         return gate
 
     def _start_keys(self) -> AgentProcess | None:
-        keys = start_agent(self._plan.bottle, self._runtime, ask=not self._options.detached)
+        """Start the key agent, still without keys, and the socket of the filter in front of it."""
+        keys = spawn_agent(self._plan.bottle, self._runtime)
         if keys is not None:
             self._undo.callback(keys.stop)
+            self._remember(keys=keys.pid)
             self._agent_listener = listen_unix(self._runtime / AGENT_SOCKET_NAME)
             self._undo.callback(self._agent_listener.close)
         return keys
@@ -151,19 +197,17 @@ class Launch:
         self._undo.callback(terminal.detach)
         return terminal
 
-    def _start_sandbox(
-        self, terminal: Terminal | None, keys: AgentProcess | None, watch: WorkFolderWatch
-    ) -> tuple[Child, int, FileIO]:
-        """Start bubblewrap up to the point where it would start the program.
-
-        Returns bubblewrap, the pid of the bottle's first process, and the pipe whose byte releases it.
-        """
+    def _start_sandbox(self, terminal: Terminal | None, keys: AgentProcess | None, watch: WorkFolderWatch) -> Sandbox:
+        """Start bubblewrap; it makes the namespaces and waits."""
         program = find_bubblewrap(self._store.root / ".bubblewrap.json")
         info_read, info_write = os.pipe()
         block_read, block_write = os.pipe()
-        release = self._undo.enter_context(FileIO(block_write, "wb"))
+        release_read, release_write = os.pipe()
+        block = self._undo.enter_context(FileIO(block_write, "wb"))
+        release = self._undo.enter_context(FileIO(release_write, "wb"))
         with FileIO(info_read, "rb") as info:
             with ExitStack() as closing:  # before reading: our copy of the writing end would hide bubblewrap's end
+                closing.callback(os.close, release_read)
                 table = DescriptorTable(closing)
                 arguments = bwrap_arguments(
                     self._plan,
@@ -173,16 +217,15 @@ class Launch:
                     seccomp_fd=table.add(compile_filter()),
                     info_fd=table.add(info_write),
                     block_fd=table.add(block_read),
-                    hold_fd=table.add(os.dup(block_write)),
                     terminal=terminal.streams[0] if terminal is not None else None,
                 )
                 argv = hide_arguments(program, arguments, table)
-                fds = self._streams(terminal, closing) | table.fds
+                fds = self._streams(terminal, closing) | table.fds | {RELEASE_FD: release_read}
                 monitor = spawn(argv, env=self._plan.env, fds=fds)
             self._undo.callback(monitor.kill)
-            if terminal is not None:
-                terminal.attach()
-            return monitor, read_child_pid(info.fileno()), release
+            sandbox = Sandbox(monitor, read_child_pid(info.fileno()), block, release)
+        self._undo.callback(sandbox.end)
+        return sandbox
 
     def _streams(self, terminal: Terminal | None, closing: ExitStack) -> dict[int, int]:
         """Return the program's standard streams; a detached one reads nothing and writes to the output log."""
@@ -200,35 +243,44 @@ class Launch:
             PurePosixPath(self._plan.destinations[index].public_key_path): f"{key}\n" for index, key in public.items()
         }
 
-    def _hand_over(self, inner: int, gate: Gate, keys: AgentProcess | None) -> None:
+    def _hand_over(self, sandbox: Sandbox, gate: Gate, keys: AgentProcess | None) -> None:
+        """Give the keys to their agent, and the listeners to the gate."""
+        if keys is not None:
+            keys.add_keys(ask=not self._options.detached)
         agent = keys.gate_config() if keys is not None else None
         gate.configure(gate_config(self._plan, audit=self._folder.audit, agent=agent))
-        hand_over(inner, self._plan.listeners, gate.control)
+        hand_over(sandbox.init, self._plan.listeners, gate.control)
         if keys is not None:
             send_listeners(gate.control, [self._agent_listener])
             self._agent_listener.close()
 
-    def _limit(self, inner: int) -> None:
+    def _limit(self, sandbox: Sandbox) -> None:
         limits = plan_limits(self._plan.bottle.resources, f"{self._plan.slug}-{os.getpid()}")
         groups = [group for limit in limits for group in limit.groups]
         self._record["groups"] = [str(group) for group in groups]
         self._remember()  # before they are made, so that a sweep knows them
         self._undo.callback(remove_groups, groups)
         for limit in limits:
-            note = limit.apply(inner)
+            note = limit.apply(sandbox.init)
             if note:
                 self._options.say(note)
 
-    def _stay(self, monitor: Child, inner: int, gate: Gate, terminal: Terminal | None, signals: SignalPipe) -> int:
+    def _release(self, sandbox: Sandbox, gate: Gate, terminal: Terminal | None) -> None:
+        """Let the program run, now that everything it may use and all that bounds it is there."""
+        gate.wait_ready()
+        if terminal is not None:
+            terminal.attach()
+        sandbox.release()
+        self._options.started()
+
+    def _stay(self, sandbox: Sandbox, gate: Gate, terminal: Terminal | None, signals: SignalPipe) -> int:
         supervisor = Supervisor(
-            monitor,
-            program=lambda: first_child(inner),
+            sandbox.monitor,
+            program=lambda: first_child(sandbox.init),
             signals=signals,
             terminal=terminal,
         )
-        supervisor.also_watch(
-            gate.process, lambda: self._options.say("the gate has ended; the bottle has no network now")
-        )
+        supervisor.also_watch(gate.process, lambda: self._options.say(GATE_LOST + gate.last_words()))
         return supervisor.wait()
 
 

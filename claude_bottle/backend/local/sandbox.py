@@ -7,6 +7,7 @@ the other, so covers come before what they must not cover, and the root is made 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from claude_bottle.manifest import Mount
 from claude_bottle.plan import AGENT_SOCKET, BottlePlan
 from claude_bottle.workfolder.protect import Protection
 
@@ -39,20 +40,25 @@ SHELL = ("/bin/sh", "-c", 'exec "$@"', "claude-bottle")
 """starts the program as a shell would, so that a missing one is exit status 127 and one not executable 126"""
 
 
+RELEASE_FD = 4
+"""descriptor on which the shell before the program waits for a line; its end ends the bottle"""
+
+
 def runner(terminal: int | None) -> tuple[str, ...]:
-    """Return the words that make the program the leader of a session of its own, before the program itself.
+    """Return the words before the program itself: they wait for the release, in a session of the program's own.
 
     What is typed on the terminal (standard stream `terminal`, if one is) then reaches the program and what it starts:
     bubblewrap is in no group that Ctrl-C would end. setsid takes only standard input, so another stream takes its
     place for that moment.
     """
     setsid = "/usr/bin/setsid"
-    if terminal is None:
-        return (setsid, *SHELL)
-    if terminal == 0:
-        return (setsid, "-c", *SHELL)
-    script = f'exec {setsid} -c "$@" 3<&0 <&{terminal}'
-    return ("/bin/sh", "-c", script, "claude-bottle", "/bin/sh", "-c", 'exec "$@" <&3 3<&-', "claude-bottle")
+    wait = f"read -r _ <&{RELEASE_FD} || exit 1; exec"
+    if terminal is None or terminal == 0:
+        start = (setsid,) if terminal is None else (setsid, "-c")
+        return (*start, "/bin/sh", "-c", f'{wait} "$@" {RELEASE_FD}<&-', "claude-bottle")
+    first = f'exec {setsid} -c "$@" 3<&0 <&{terminal}'
+    then = f'{wait} "$@" <&3 3<&- {RELEASE_FD}<&-'
+    return ("/bin/sh", "-c", first, "claude-bottle", "/bin/sh", "-c", then, "claude-bottle")
 
 
 def bwrap_arguments(
@@ -64,14 +70,12 @@ def bwrap_arguments(
     seccomp_fd: int,
     info_fd: int,
     block_fd: int,
-    hold_fd: int,
     terminal: int | None,
 ) -> tuple[str, ...]:
     """Return bubblewrap's arguments; the descriptors are numbers in bubblewrap's own table.
 
     `agent_socket` is the filtered agent socket on the host; `terminal` is the program's first standard stream that is
-    a terminal. `hold_fd` is the writing end of `block_fd`'s pipe: bubblewrap keeps it open itself, or our death would
-    be an end of file that releases the program.
+    a terminal.
     """
     return (
         *_namespaces(plan.slug),
@@ -79,14 +83,12 @@ def bwrap_arguments(
         *_private_folders(plan),
         *(_from_root() if plan.caller.uid == 0 else ()),
         *_generated_files(file_fds),
-        *_mounts(plan),
         *(("--ro-bind", str(agent_socket), str(AGENT_SOCKET)) if agent_socket else ()),
-        *("--bind", str(plan.workdir), str(plan.workdir)),
+        *_mounts(plan),
         *_protections(protections),
         *("--remount-ro", "/"),
         *("--chdir", str(plan.workdir)),
         *("--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--block-fd", str(block_fd)),
-        *("--sync-fd", str(hold_fd)),
         "--new-session",
         "--",
         *runner(terminal),
@@ -142,8 +144,18 @@ def _generated_files(file_fds: Mapping[PurePosixPath, int]) -> Iterator[str]:
 
 
 def _mounts(plan: BottlePlan) -> Iterator[str]:
+    """The work folder, behind the mounts around it and before all others: a mount may lie in it."""
+    around = [mount for mount in plan.bottle.mounts if plan.workdir.is_relative_to(mount.target)]
+    for mount in around:
+        yield from _mount(mount)
+    yield from ("--bind", str(plan.workdir), str(plan.workdir))
     for mount in plan.bottle.mounts:
-        yield from ("--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target))
+        if mount not in around:
+            yield from _mount(mount)
+
+
+def _mount(mount: Mount) -> tuple[str, str, str]:
+    return "--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)
 
 
 def _protections(protections: Sequence[Protection]) -> Iterator[str]:
