@@ -15,14 +15,14 @@ def allowed(effect: str) -> Act:
 
 
 class Terminal(io.StringIO):
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def isatty(self) -> bool:
         return True
 
 
 class Latin(Terminal):
-    encoding = "latin-1"  # type: ignore[assignment]
+    encoding = "latin-1"
 
 
 @pytest.fixture
