@@ -11,19 +11,19 @@ Source: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from claude_bottle.manifest.hostkey import CERT_AUTHORITY, REVOKED, check_key
 
-_MARKERS = (b"", CERT_AUTHORITY.encode(), REVOKED.encode())
+_REVOKED = REVOKED.encode()
+_MARKERS = (b"", CERT_AUTHORITY.encode(), _REVOKED)
 _HASHED = b"|1|"
 _SPECIAL = re.compile(rb"[*?!]")
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class FoundKeys:
+class FoundKeys(NamedTuple):
     """What known_hosts says about one destination."""
 
     keys: tuple[str, ...] = ()
@@ -34,8 +34,7 @@ class FoundKeys:
     """files that hold the keys"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """One entry: its place in reading order and its parts after the host names."""
 
     number: int
@@ -49,10 +48,8 @@ class KnownHosts:
 
     def __init__(self, files: list[tuple[str, bytes]]) -> None:
         """Parse `(file name, content)` pairs in order of precedence."""
-        self._plain: dict[bytes, list[_Line]] = {}
-        self._patterns: list[tuple[list[tuple[bool, re.Pattern[bytes]]], _Line]] = []
-        self._hashed: list[tuple[bytes, _Line]] = []
-        self._digests: list[tuple[bytes, bytes, bytes, _Line]] | None = None
+        self._accepted = _Lines()
+        self._revoked = _Lines()
         number = 0
         for file, content in files:
             for text in content.split(b"\n"):
@@ -66,43 +63,56 @@ class KnownHosts:
             marker, *words = text.split(None, 4)
         if len(words) < 3 or words[0].startswith(b"#") or marker not in _MARKERS:
             return
-        hosts = words[0].lower() if not words[0].startswith(b"|") else words[0]
-        line = _Line(number, file, marker, words[1] + b" " + words[2])
-        if hosts.startswith(_HASHED):
-            self._hashed.append((hosts, line))
-        elif _SPECIAL.search(hosts):
-            self._patterns.append(([_compiled(host) for host in hosts.split(b",")], line))
-        else:
-            for host in set(hosts.split(b",")):
-                self._plain.setdefault(host, []).append(line)
+        lines = self._revoked if marker == _REVOKED else self._accepted
+        lines.add(words[0], _Line(number, file, marker, words[1] + b" " + words[2]))
 
     def find(self, host: str, port: int) -> FoundKeys:
         """The keys ssh would accept for `host` on `port`.
 
         As ssh does, a port other than 22 is looked up as `[host]:port`, and without the port when that is unknown.
         """
-        names = [host.lower().encode()]
-        if port != 22:
-            names.insert(0, b"[%b]:%d" % (names[0], port))
-        lines = [self._lines(name) for name in names]
-        revoked = _keys([line for found in lines for line in found if line.marker == REVOKED.encode()])
-        for found in lines:
-            keys = _keys([line for line in found if line.marker != REVOKED.encode()])
-            good = {key: file for key, file in keys.items() if key.removeprefix(CERT_AUTHORITY + " ") not in revoked}
+        revoked = self.revoked(host, port)
+        for name in _names(host, port):
+            keys = _keys(self._accepted.naming(name))
+            good = {key: file for key, file in keys.items() if key.removeprefix(f"{CERT_AUTHORITY} ") not in revoked}
             if good:
-                return FoundKeys(tuple(good), tuple(revoked), tuple(dict.fromkeys(good.values())))
-        return FoundKeys(revoked=tuple(revoked))
+                return FoundKeys(tuple(good), revoked, tuple(dict.fromkeys(good.values())))
+        return FoundKeys(revoked=revoked)
 
-    def _lines(self, name: bytes) -> list[_Line]:
-        """Every entry that names `name`, in reading order."""
+    def revoked(self, host: str, port: int) -> tuple[str, ...]:
+        """`TYPE BASE64` of the keys that are revoked for `host`, with or without the port."""
+        return tuple(_keys([line for name in _names(host, port) for line in self._revoked.naming(name)]))
+
+
+class _Lines:
+    """Lines by the host names they are for: looked up, matched or hashed, as each is written."""
+
+    def __init__(self) -> None:
+        self._plain: dict[bytes, list[_Line]] = {}
+        self._patterns: list[tuple[list[tuple[bool, re.Pattern[bytes]]], _Line]] = []
+        self._hashed: list[tuple[bytes, _Line]] = []
+        self._digests: list[tuple[bytes, bytes, bytes, _Line]] | None = None
+
+    def add(self, hosts: bytes, line: _Line) -> None:
+        """File a line under its first word."""
+        if hosts.startswith(_HASHED):
+            self._hashed.append((hosts, line))
+        elif _SPECIAL.search(hosts):
+            self._patterns.append(([_compiled(host) for host in hosts.lower().split(b",")], line))
+        else:
+            for host in set(hosts.lower().split(b",")):
+                self._plain.setdefault(host, []).append(line)
+
+    def naming(self, name: bytes) -> list[_Line]:
+        """Every line for `name`, in reading order."""
         lines = list(self._plain.get(name, ()))
         lines += (line for patterns, line in self._patterns if _matches(name, patterns))
         if self._hashed:
-            lines += self._hashed_lines(name)
-        return sorted(lines, key=lambda line: line.number)
+            lines += self._hashed_for(name)
+        return sorted(lines)
 
-    def _hashed_lines(self, name: bytes) -> Iterator[_Line]:
-        """Entries whose hashed name is `name`: HMAC-SHA1 with the salt as key.
+    def _hashed_for(self, name: bytes) -> Iterator[_Line]:
+        """Lines whose hashed name is `name`: HMAC-SHA1 with the salt as key.
 
         HMAC is spelled out over key blocks made once per line (RFC 2104 §2): half the time of `hmac.digest`, and every
         name has to be tried against every line.
@@ -115,6 +125,12 @@ class KnownHosts:
         for inner, outer, digest, line in self._digests:
             if sha1(outer + sha1(inner + name).digest()).digest() == digest:
                 yield line
+
+
+def _names(host: str, port: int) -> list[bytes]:
+    """The names ssh looks a destination up by, in order."""
+    name = host.lower().encode()
+    return [name] if port == 22 else [b"[%b]:%d" % (name, port), name]
 
 
 def _hash_blocks(hosts: bytes, line: _Line) -> Iterator[tuple[bytes, bytes, bytes, _Line]]:

@@ -42,14 +42,11 @@ class HostKeys:
         """The entry with the keys known for it, unless it declares its own."""
         if self._known is None:
             self._known = KnownHosts([(str(file), _content(file)) for file in self._files])
+        if entry.KnownHostKey:
+            return replace(entry, revoked_host_keys=self._known.revoked(entry.Hostname, entry.Port))
         found = self._known.find(entry.Hostname, entry.Port)
-        declared = entry.KnownHostKey
-        return replace(
-            entry,
-            KnownHostKey=declared or found.keys,
-            revoked_host_keys=found.revoked,
-            known_host_key_source="manifest" if declared else ", ".join(found.files),
-        )
+        source = ", ".join(found.files)
+        return replace(entry, KnownHostKey=found.keys, revoked_host_keys=found.revoked, known_host_key_source=source)
 
 
 def _check_identities(manifest: Manifest, reading: Reading) -> list[Path]:
