@@ -102,9 +102,9 @@ def keep_descriptors() -> None:
     Our own are closed on exec anyway; those that our caller left open for us are not. A folder or a socket among them
     would be the host's file system or network, inside.
     """
-    for name in os.listdir("/proc/self/fd"):
+    for entry in list(Path("/proc/self/fd").iterdir()):
         with suppress(OSError):  # the listing's own is gone by now
-            os.set_inheritable(int(name), False)
+            os.set_inheritable(int(entry.name), False)
 
 
 def place_fds(fds: Mapping[int, int], *, keep: int = -1) -> None:
