@@ -59,6 +59,11 @@ class BottleFolder:
         return self.path / "output.log"
 
     @property
+    def snapshot(self) -> Path:
+        """What the host would execute in the work folder, as it was before the bottle started."""
+        return self.path / "workfolder.json"
+
+    @property
     def kept(self) -> Path:
         """Old texts of files that the agent changed and the host obeys."""
         return self.path / "kept"
@@ -108,7 +113,7 @@ class BottleFolder:
 
     def clear(self) -> None:
         """Remove all that belongs to a run; the audit log, kept texts and what a detached agent printed stay."""
-        for name in (RECORD, f".{RECORD}", self.gate_log.name):
+        for name in (RECORD, f".{RECORD}", self.gate_log.name, self.snapshot.name):
             (self.path / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             if self.output_log.stat().st_size == 0:

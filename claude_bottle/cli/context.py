@@ -56,7 +56,7 @@ def backend(name: str = "local") -> "Backend":
         raise UsageError(f"no backend named {name!r}", hint="backends: local")
     from claude_bottle.backend.local.backend import LocalBackend
 
-    return LocalBackend(state_store())
+    return LocalBackend(state_store(), say)
 
 
 def caller() -> "Caller":

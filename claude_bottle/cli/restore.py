@@ -6,24 +6,28 @@ from pathlib import Path
 
 from claude_bottle.cli import context
 
-EXAMPLE = "claude-bottle restore fixer\n  claude-bottle restore fixer .git/config"
+EXAMPLE = "claude-bottle restore fixer --list\n  claude-bottle restore fixer .git/config"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("name", metavar="NAME", help="name of the bottle that changed them")
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, as the report named them (default: all)")
-    parser.add_argument("--list", action="store_true", help="only show what could be put back")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files that it changed (default: all of them)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="only show what it changed")
+    what.add_argument("--accept", action="store_true", help="keep the changes, and forget the old texts")
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from claude_bottle.workfolder.restore import pending, render_changes, restore
+    from claude_bottle.workfolder.restore import forget, pending, restore
 
-    folder = context.state_store().folder(arguments.name)
+    kept = context.state_store().folder(arguments.name).kept
+    paths = [Path(path).absolute() for path in arguments.paths] or None
     if arguments.list:
-        sys.stdout.write(render_changes(pending(folder.kept), arguments.name) + "\n")
-        return 0
-    for path in restore(folder.kept, [Path(path) for path in arguments.paths]):
-        sys.stdout.write(f"put back: {path}\n")
+        sys.stdout.writelines(f"{line}\n" for item in pending(kept) for line in item.lines)
+    elif arguments.accept:
+        forget(kept, paths)
+    else:
+        sys.stdout.writelines(f"put back: {path}\n" for path in restore(kept, paths))
     return 0

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from claude_bottle.backend.base import Backend, RunOptions
+from claude_bottle.backend.base import Backend, RunOptions, Say
 from claude_bottle.backend.state import BottleFolder, StateStore, remove_tree
 from claude_bottle.errors import BackendError, UsageError
 from claude_bottle.plan import BottlePlan, gate_config
@@ -21,25 +21,28 @@ class LocalBackend(Backend):
 
     name = "local"
 
-    def __init__(self, store: StateStore) -> None:
+    def __init__(self, store: StateStore, say: Say) -> None:
+        """Keep bottles in `store`; `say` hears what a sweep finds."""
         self._store = store
+        self._say = say
 
     def run(self, plan: BottlePlan, folder: BottleFolder, options: RunOptions) -> int:
         """See `Backend.run`."""
         from claude_bottle.backend.local.launch import Launch
 
-        sweep(folder, self._store.runtime / folder.slug)
+        sweep(folder, self._store.runtime / folder.slug, self._say)
         return Launch(plan, folder, self._store, options).run()
 
     def describe(self, plan: BottlePlan) -> Mapping[str, Any]:
         """See `Backend.describe`; descriptors and run-time paths stand as names."""
         from claude_bottle.backend.local.sandbox import bwrap_arguments
-        from claude_bottle.backend.workfolder import protections_of
+        from claude_bottle.backend.mounts import protect_mounts
+        from claude_bottle.workfolder.protect import plan_protection
 
         paths = [*plan.files, *(PurePosixPath(item.public_key_path) for item in plan.destinations if item.has_key)]
         arguments = bwrap_arguments(
             plan,
-            protections=protections_of(plan),
+            protections=(*plan_protection(plan.workdir, plan.manifest_path), *protect_mounts(plan)),
             agent_socket=Path("AGENT_SOCKET") if any(item.has_key for item in plan.destinations) else None,
             file_fds=dict.fromkeys(paths, 0),
             seccomp_fd=0,
@@ -83,7 +86,7 @@ class LocalBackend(Backend):
                 kill(supervisor, signal.SIGKILL)
         if not wait_for_lock(folder, KILL_WAIT_S):
             raise BackendError(f"bottle {folder.slug} does not end", where="stop")
-        sweep(folder, self._store.runtime / folder.slug)
+        sweep(folder, self._store.runtime / folder.slug, self._say)
         folder.unlock()
 
 
@@ -100,10 +103,11 @@ def wait_for_lock(folder: BottleFolder, timeout_s: float) -> bool:
     return True
 
 
-def sweep(folder: BottleFolder, runtime: Path) -> None:
+def sweep(folder: BottleFolder, runtime: Path, say: Say) -> None:
     """Remove what a crashed bottle left: processes, control groups, sockets, the record."""
     from claude_bottle.backend.local.limits import remove_groups
     from claude_bottle.backend.local.process import kill
+    from claude_bottle.backend.workfolder import report_after_crash
 
     record = folder.read_record()
     if record is not None:
@@ -113,6 +117,7 @@ def sweep(folder: BottleFolder, runtime: Path) -> None:
         with suppress(OSError, KeyError):
             remove_tree(Path(record["runtime"]))
     remove_tree(runtime)
+    report_after_crash(folder, say)
     folder.clear()
 
 

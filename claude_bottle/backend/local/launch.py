@@ -120,6 +120,7 @@ class Launch:
             self._audit("launch", **self._launch_facts())
             watch.look()
             self._release(sandbox, gate, terminal)
+            watch.save(self._folder)
             status = self._stay(sandbox, gate, terminal, signals)
             if terminal is not None:
                 terminal.detach()
