@@ -24,7 +24,7 @@ def resolve_manifest(manifest: Manifest, reading: Reading) -> Manifest:
     for name, bottle in manifest.bottles.items():
         path: KeyPath = ("bottles", name)
         for here, mount in mounts_of(bottle, path, reading, "source"):
-            wrong = check_source(mount.source, reading.home, keys)
+            wrong = check_source(mount.source, reading.home, keys, writable=mount.writable)
             if wrong:
                 reading.report((*here, "source"), *wrong)
         bottles[name] = replace(bottle, ssh=_with_host_keys(bottle, path, reading, finder))

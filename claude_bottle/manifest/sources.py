@@ -12,6 +12,15 @@ from pathlib import Path
 Refusal = tuple[str, str]
 """what is wrong and a hint"""
 
+STARTED_IN_HOME = (
+    *(".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".bash_aliases"),
+    *(".zshrc", ".zshenv", ".zprofile", ".zlogin", ".zlogout", ".config/fish"),
+    *(".gitconfig", ".config/git", ".config/systemd", ".config/autostart", ".local/bin", ".cargo/bin", "bin"),
+)
+"""paths in the home folder whose content the host runs"""
+STARTED = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/var/spool")
+"""folders of the system whose content the host runs"""
+
 
 def forbidden_folders(home: Path) -> tuple[tuple[Path, bool, str], ...]:
     """Folders that stay outside, each with whether that goes for everything in it, and why."""
@@ -33,7 +42,7 @@ def forbidden_folders(home: Path) -> tuple[tuple[Path, bool, str], ...]:
     )
 
 
-def check_source(source: Path, home: Path, keys: Iterable[Path] = ()) -> Refusal | None:
+def check_source(source: Path, home: Path, keys: Iterable[Path] = (), *, writable: bool = False) -> Refusal | None:
     """Why `source` may not be shown inside a bottle: what is wrong and a hint; None when it may.
 
     `keys` are private keys that have to stay outside. Links are followed: what counts is where they lead.
@@ -47,7 +56,8 @@ def check_source(source: Path, home: Path, keys: Iterable[Path] = ()) -> Refusal
         return f"{str(source)!r} is a Unix socket, a way out of the bottle", "leave it out"
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         return f"{str(source)!r} is neither a file nor a folder", "leave it out"
-    return _leads_out(source, real, home) or _shows_key(source, real, keys)
+    refused = _leads_out(source, real, home) or _shows_key(source, real, keys)
+    return refused or (_is_started(source, real, home) if writable else None)
 
 
 def _leads_out(source: Path, real: Path, home: Path) -> Refusal | None:
@@ -68,4 +78,13 @@ def _shows_key(source: Path, real: Path, keys: Iterable[Path]) -> Refusal | None
     for key in keys:
         if Path(os.path.realpath(key)).is_relative_to(real):
             return f"{str(source)!r} would show the private key {str(key)!r} inside", "keep the key in another folder"
+    return None
+
+
+def _is_started(source: Path, real: Path, home: Path) -> Refusal | None:
+    """What the agent writes there, the host runs later."""
+    for name in (*(home / each for each in STARTED_IN_HOME), *(Path(each) for each in STARTED)):
+        place = Path(os.path.realpath(name))
+        if real.is_relative_to(place) or place.is_relative_to(real):
+            return f"{str(source)!r} cannot be writable: programs outside run what is in {name}", "leave writable out"
     return None

@@ -186,6 +186,21 @@ def test_no_mount_shows_a_declared_key(mistakes: Mistakes, home: Path) -> None:
         assert what.endswith(f"would show the private key '{home}/alias/id' inside")
 
 
+@pytest.mark.parametrize("source", ["~/.bashrc", "~/.config", "~/link", "~/bin/tool", "/etc/hostname", "/usr/share"])
+def test_what_the_host_runs_is_not_writable(mistakes: Mistakes, load: Load, home: Path, source: str) -> None:
+    (home / ".bashrc").touch()
+    (home / ".config/git").mkdir(parents=True)
+    (home / "bin").mkdir()
+    (home / "bin/tool").touch()
+    (home / "link").symlink_to(".bashrc")
+    mount = {"source": source, "target": "/opt/x"}
+    [(path, what, hint)] = mistakes({"bottles": {"dev": {"mounts": [mount | {"writable": True}]}}})
+    assert path == "bottles.dev.mounts[0].source"
+    assert "cannot be writable: programs outside run what is in" in what
+    assert hint == "leave writable out"
+    assert load({"bottles": {"dev": {"mounts": [mount]}}}).bottles["dev"].mounts
+
+
 def test_the_state_folder_may_be_elsewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "state/claude-bottle"
     state.mkdir(parents=True)
