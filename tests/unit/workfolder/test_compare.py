@@ -339,6 +339,18 @@ class TestFiles:
         (work / "sub/.git").write_text("gitdir: /tmp/evil\n")
         assert report(snapshot) == ['sub/.git: "gitdir: /tmp/evil" (added)']
 
+    def test_a_common_folder_outside(self, work: Path, tmp_path: Path) -> None:
+        snapshot = take(work)
+        (work / ".git/worktrees/x").mkdir(parents=True)
+        (work / ".git/worktrees/x/HEAD").write_text("ref: refs/heads/main\n")
+        (work / ".git/worktrees/x/commondir").write_text(f"{tmp_path}/evil\n")
+        assert report(snapshot) == [f'.git/worktrees/x/commondir: "{tmp_path}/evil" (added)']
+
+    def test_files_outside_that_the_configuration_names_are_not_watched(self, work: Path, git: Git) -> None:
+        (work / "inside").touch()
+        config("core.pager", f"{work.parent}/git-home/.gitconfig inside", "include.path", "/etc/hostname")(work, git)
+        assert set(take(work).named) == {f"{work}/inside"}
+
     def test_set_user_id(self, work: Path) -> None:
         snapshot = take(work)
         (work / "sh").touch()

@@ -239,6 +239,19 @@ class TestOutside:
         assert plan(thief) == {}
         assert "does not name this folder back" in notices(thief)
 
+    def test_anothers_repository_as_common_folder_is_not_bound(self, work: Path, tree: Path, git: Git) -> None:
+        """An agent in this worktree could write its git folder, and with it the name of the common one."""
+        new_repository(git, work.parent / "other")
+        (work / ".git/worktrees/tree/commondir").write_text(f"{work.parent}/other/.git\n")
+        assert plan(tree) == {}
+
+    def test_anothers_submodule_is_not_bound(self, work: Path, tmp_path: Path, git: Git) -> None:
+        new_repository(git, tmp_path / "inner")
+        git(work, "submodule", "--quiet", "add", str(tmp_path / "inner"), "sub")
+        (tmp_path / "thief").mkdir()
+        (tmp_path / "thief/.git").write_text(f"gitdir: {work}/.git/modules/sub\n")
+        assert plan(tmp_path / "thief") == {}
+
     @pytest.mark.parametrize("part", ["HEAD", "objects", "refs"])
     def test_an_incomplete_or_symlinked_repository_is_not_bound(self, work: Path, tree: Path, part: str) -> None:
         os.rename(work / ".git" / part, work / part)
