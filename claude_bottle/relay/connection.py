@@ -168,7 +168,7 @@ class Connection:
         self.gate.journal.later(self._records.refuse(self._number, rule, reason, address))
         self._leave()
         gate = self.gate
-        if gate.open_refusals >= MOST_REFUSALS:
+        if gate.open_refusals + gate.open_drains >= MOST_REFUSALS:
             self.closed = True
             gate.loop.drop(self.client.sock)
             return
@@ -189,7 +189,7 @@ class Connection:
         except OSError:
             self.gate.loop.drop(self.client.sock)
             return
-        part(self.gate.loop, self.client.sock, reset=False)
+        part(self.gate, self.client.sock, reset=False)
 
     # Going out
 
@@ -223,7 +223,7 @@ class Connection:
             side.give_pipe_back()
             side.peer = None
             if self.ending or side is reset:
-                part(self.gate.loop, side.sock, reset=side is reset)
+                part(self.gate, side.sock, reset=side is reset)
             else:
                 self.gate.loop.drop(side.sock)
         del self.client  # ends the reference cycle; nothing of a closed connection is called again

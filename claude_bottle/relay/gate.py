@@ -29,6 +29,7 @@ class Gate:
         self.allowed = config.allowed
         self.open_connections = 0
         self.open_refusals = 0
+        self.open_drains = 0
         self.last_number = 0
         self._cap = connection_cap(raise_fd_limit(), len(config.listeners) + 2 * _MOST_PIPES + MOST_REFUSALS)
 
@@ -37,7 +38,7 @@ class Gate:
         most = entry.max_connections
         if most is not None and entry.open_connections >= most:
             return f"{most} connections are open already", f"{entry.rule}.max_connections"
-        if self.open_connections >= self._cap:
+        if self.open_connections + self.open_drains // 2 >= self._cap:
             return f"the gate has {self._cap} connections open already", "open files"
         if entry.upload.spent:
             return "the upload limit is used up", f"{entry.rule}.upload_limit_bytes"
