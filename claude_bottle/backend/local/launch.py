@@ -27,7 +27,7 @@ from claude_bottle.backend.local.handover import hand_over, send_listeners
 from claude_bottle.backend.local.keys import AgentProcess, spawn_agent
 from claude_bottle.backend.local.limits import plan_limits, remove_groups
 from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
-from claude_bottle.backend.local.sandbox import RELEASE_FD, bwrap_arguments
+from claude_bottle.backend.local.sandbox import RELEASE_FD, bwrap_arguments, copied_files
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
 from claude_bottle.backend.local.supervise import Supervisor, first_child
@@ -214,7 +214,7 @@ class Launch:
                     self._plan,
                     protections=watch.protections,
                     agent_socket=self._runtime / AGENT_SOCKET_NAME if keys is not None else None,
-                    file_fds={path: table.text(text) for path, text in self._files(keys).items()},
+                    file_fds=self._file_fds(keys, table),
                     seccomp_fd=table.add(compile_filter()),
                     info_fd=table.add(info_write),
                     block_fd=table.add(block_read),
@@ -236,6 +236,14 @@ class Launch:
         log = os.open(self._folder.output_log, flags, 0o600)
         closing.callback(os.close, log)
         return {1: log, 2: log}
+
+    def _file_fds(self, keys: AgentProcess | None, table: DescriptorTable) -> dict[PurePosixPath, int]:
+        """Offer the copies of the system's files and the generated ones; return their numbers by path."""
+        fds = {}
+        for path in copied_files():
+            with suppress(OSError):  # one that this user may not read would be no use inside either
+                fds[path] = table.add(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return fds | {path: table.text(text) for path, text in self._files(keys).items()}
 
     def _files(self, keys: AgentProcess | None) -> dict[PurePosixPath, str]:
         """Return the generated files, the public keys among them."""

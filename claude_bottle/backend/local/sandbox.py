@@ -26,7 +26,10 @@ SYSTEM_FILES = tuple(
         "ssl/openssl.cnf terminfo timezone vim xdg zsh"
     ).split()
 )
-"""configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and people's names"""
+"""configuration of programs, seen read-only; a list, because /etc also holds host keys, tokens and people's names.
+Folders are bound; files are copied, because bubblewrap reads the whole mount table for every bind it makes: copies make
+a start a quarter shorter.
+"""
 
 ROOT_READS_ONLY = "acpi asound bus driver dynamic_debug fs irq mtrr pressure scsi sys sysrq-trigger".split()
 """in /proc, writable for user id 0 whatever its capabilities; a core_pattern in sys names a program the kernel runs"""
@@ -74,15 +77,15 @@ def bwrap_arguments(
 ) -> tuple[str, ...]:
     """Return bubblewrap's arguments; the descriptors are numbers in bubblewrap's own table.
 
-    `agent_socket` is the filtered agent socket on the host; `terminal` is the program's first standard stream that is
-    a terminal.
+    `file_fds` has the content of every file that is not bound, the copies of the system's among them; `agent_socket` is
+    the filtered agent socket on the host; `terminal` is the program's first standard stream that is a terminal.
     """
     return (
         *_namespaces(plan.slug),
         *_system_view(),
         *_private_folders(plan),
         *(_from_root() if plan.caller.uid == 0 else ()),
-        *_generated_files(file_fds),
+        *_files(file_fds),
         *(("--ro-bind", str(agent_socket), str(AGENT_SOCKET)) if agent_socket else ()),
         *_mounts(plan),
         *_protections(protections),
@@ -113,8 +116,16 @@ def _system_view() -> Iterator[str]:
         path = Path(name)
         if path.is_symlink() and not str(path.readlink()).startswith("/etc/"):
             yield from ("--symlink", str(path.readlink()), name)
-        elif path.exists():
+        elif path.is_dir():
             yield from ("--ro-bind", name, name)
+
+
+def copied_files() -> Iterator[PurePosixPath]:
+    """Yield the system's files that the bottle gets copies of, at the same path."""
+    for name in SYSTEM_FILES:
+        path = Path(name)
+        if path.is_file() and (not path.is_symlink() or str(path.readlink()).startswith("/etc/")):
+            yield PurePosixPath(name)
 
 
 def _private_folders(plan: BottlePlan) -> Iterator[str]:
@@ -138,7 +149,7 @@ def _from_root() -> Iterator[str]:
             yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
 
 
-def _generated_files(file_fds: Mapping[PurePosixPath, int]) -> Iterator[str]:
+def _files(file_fds: Mapping[PurePosixPath, int]) -> Iterator[str]:
     for path, fd in file_fds.items():
         yield from ("--perms", "0644", "--file", str(fd), str(path))
 
