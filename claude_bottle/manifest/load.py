@@ -19,6 +19,8 @@ FILE_NAMES = ("claude-bottle.toml", "claude-bottle.json")
 """names a manifest is found by"""
 MAX_FILE_BYTES = 1 << 20
 """a manifest is written by hand; what is larger is something else"""
+MAX_DOTS = 64
+"""dots in one line of TOML that is no comment; tomllib's memory grows with the square of a dotted key's parts"""
 MAX_LEVELS = 8
 """bottles, a bottle, its list, an entry, a list in it: keys below that are unknown anyway"""
 
@@ -145,6 +147,9 @@ def _parse_toml(file: str, text: str) -> dict[str, Any]:
     import re
     import tomllib
 
+    for number, row in enumerate(text.split("\n"), 1):
+        if row.count(".") > MAX_DOTS and not row.lstrip(" \t").startswith("#"):
+            raise _refusal(f"{file}:{number}", f"more than {MAX_DOTS} dots in one line", "a key has at most five parts")
     try:
         return tomllib.loads(text)
     except ValueError as error:

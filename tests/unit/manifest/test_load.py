@@ -88,7 +88,7 @@ def test_json_is_the_same_structure(load: Load) -> None:
 
 
 def test_a_byte_order_mark_is_no_mistake(load: Load) -> None:
-    assert load(b"\xef\xbb\xbf[bottles.dev]\r\n").bottles == {"dev": Bottle()}
+    assert load(b"\xef\xbb\xbf[bottles.dev]\r\n # " + b"." * 99).bottles == {"dev": Bottle()}
 
 
 def test_relative_paths_start_at_the_manifest(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +111,7 @@ def test_relative_paths_start_at_the_manifest(load: Load, tmp_path: Path, monkey
         ("[]", "claude-bottle.json", "", "the top level is not an object"),
         ("x = " + "[" * 5000, "claude-bottle.toml", "", "is nested too deeply"),
         ("[" * 200000, "claude-bottle.json", "", "is nested too deeply"),
+        ("#\n[" + "a." * 200000 + "a]", "claude-bottle.toml", "2", "more than 64 dots"),
         ("x = " + "9" * 5000, "claude-bottle.toml", "", "exceeds the limit"),
         ('{"bottles": ' + "9" * 5000 + "}", "claude-bottle.json", "", "exceeds the limit"),
         (b"[bottles.dev]\n# \xff\n", "claude-bottle.toml", "2", "is not UTF-8"),
