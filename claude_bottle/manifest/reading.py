@@ -78,7 +78,7 @@ class _Places:
         position, here = [], self._data
         for step in path:
             if isinstance(here, dict):
-                order = self._orders.setdefault(id(here), {}) or self._order(here)
+                order = self._orders.get(id(here)) or self._order(here)
                 position.append(order.get(str(step), len(here)))
                 here = here.get(step)
             else:

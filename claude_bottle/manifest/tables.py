@@ -93,22 +93,24 @@ def read_table(model: type[Any], value: object, path: KeyPath, reading: Reading)
         if key in known:
             values[known[key].name] = known[key].metadata["kind"].read(each, (*path, key), reading)
         else:
-            _report_unknown(key, list(known), path, reading)
-    required = [key for key, field in known.items() if is_required(field)]
-    for key in required:
+            near = _report_unknown(key, list(known), path, reading)
+            # The key that was meant counts as bad too: what follows from its absence is the same mistake.
+            if near and near not in value:
+                reading.mark((*path, near))
+    required = {key: field for key, field in known.items() if is_required(field)}
+    for key, field in required.items():
         if key not in value and not reading.is_bad((*path, key)):
-            reading.report((*path, key), "the key is missing", _missing_hint(key, known[key]))
+            reading.report((*path, key), "the key is missing", _missing_hint(key, field))
     good = {name: each for name, each in values.items() if each is not BAD}
-    return {known[key].name: BAD for key in required} | good
+    return {field.name: BAD for field in required.values()} | good
 
 
-def _report_unknown(key: str, known: list[str], path: KeyPath, reading: Reading) -> None:
+def _report_unknown(key: str, known: list[str], path: KeyPath, reading: Reading) -> str:
+    """Report a key that is not declared; returns the one that was probably meant."""
     near = nearest(key, known)
-    # The near key counts as bad too: what follows from its absence is the same mistake.
-    if near:
-        reading.mark((*path, near))
     hint = f'did you mean "{near}"?' if near else "known here: " + ", ".join(known)
     reading.report((*path, key), "unknown key", hint)
+    return near
 
 
 def _missing_hint(key: str, field: Field[Any]) -> str:

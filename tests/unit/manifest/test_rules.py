@@ -202,3 +202,8 @@ def test_mounts_do_not_hide_each_other(mistakes: Mistakes, load: Load, home: Pat
 def test_names_in_hints_cannot_draw_on_the_terminal(mistakes: Mistakes) -> None:
     data = {"bottles": {"\x1b[2J": {}, "dev": {}}, "agents": {"a": {"bottle": "zz", "command": ["x"]}}}
     assert mistakes(data)[1][2] == "declared are: \\x1b[2J, dev"
+
+
+def test_a_misspelt_repeat_does_not_silence_the_right_key(entry_mistakes: Mistakes) -> None:
+    found = entry_mistakes({"Host": "forge", "hostname": "x", "Hostname": "unknown.invalid"})
+    assert [path for path, _, _ in found] == ["[0].hostname", "[0].KnownHostKey"]
