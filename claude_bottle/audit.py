@@ -17,9 +17,9 @@ import stat
 import time
 
 try:
-    from _json import encode_basestring_ascii as _quoted
+    from _json import encode_basestring_ascii as quoted
 except ImportError:  # an interpreter without CPython's accelerator
-    from json.encoder import encode_basestring_ascii as _quoted
+    from json.encoder import encode_basestring_ascii as quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def render(event: str, fields: Mapping[str, object]) -> str:
     Raises:
         TypeError: a value that is not text, a number, a truth value, None, or a sequence or mapping of these.
     """
-    return f'"event": {_quoted(event)}{"".join([f", {_quoted(name)}: {_text(fields[name])}" for name in fields])}}}'
+    return f'"event": {quoted(event)}{"".join([f", {quoted(name)}: {_text(fields[name])}" for name in fields])}}}'
 
 
 def _text(value: object) -> str:
     """`value` as JSON."""
     if isinstance(value, str):
-        return _quoted(value)
+        return quoted(value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
@@ -53,7 +53,7 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join([_text(item) for item in value])}]"
     if isinstance(value, dict):
-        return f"{{{', '.join([f'{_quoted(name)}: {_text(item)}' for name, item in value.items()])}}}"
+        return f"{{{', '.join([f'{quoted(name)}: {_text(item)}' for name, item in value.items()])}}}"
     raise TypeError(f"not an audit value: {value!r}")
 
 
@@ -67,7 +67,7 @@ class AuditLog:
             AuditError: it cannot be opened, is a symbolic link, or is not a regular file.
         """
         self.path = os.fspath(path)
-        self._head = f'", "bottle": {_quoted(bottle)}, '
+        self._head = f'", "bottle": {quoted(bottle)}, '
         self._second = -1
         self._stamp = ""
         self._torn = False
@@ -106,7 +106,7 @@ class AuditLog:
             raise self._error(error.errno or errno.EIO) from error
         self._torn = 0 < written < len(data) or (self._torn and not written)
         if written < len(data):
-            raise self._error(errno.ENOSPC)
+            raise AuditError(errno.ENOSPC, "no room for a whole record", self.path)
 
     def close(self) -> None:
         """Close the file; again is no error."""

@@ -108,7 +108,7 @@ def parse_config(text: str) -> Config:
     """
     try:
         return Config(_loads(text))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{type(error).__name__}: {error}") from error
 
 
@@ -116,12 +116,13 @@ def _loads(text: str) -> Any:
     """JSON by the accelerator alone: importing the `json` package takes half as long as starting the interpreter."""
     try:
         from _json import make_scanner
-    except ImportError:
+
+        return make_scanner(_Options)(text, 0)[0]  # type: ignore[arg-type]
+    except (ImportError, StopIteration, SystemError):
+        # No accelerator; or not JSON, and the accelerator alone cannot say what is wrong.
         from json import loads
 
         return loads(text)
-    value, _ = make_scanner(_Options)(text, 0)  # type: ignore[arg-type]
-    return value
 
 
 class _Options:

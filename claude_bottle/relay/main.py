@@ -22,6 +22,7 @@ from _socket import (
 )
 from select import EPOLLIN
 
+from claude_bottle.audit import quoted
 from claude_bottle.relay.config import Config, ConfigError, parse_config
 from claude_bottle.relay.gate import Gate
 from claude_bottle.relay.listener import Listener
@@ -48,7 +49,7 @@ def main(control_fd: int) -> int:
         gate = Gate(config)
         _adopt(gate, config, listeners)
     except (ControlError, ConfigError, OSError) as error:
-        _say(control, f'{{"error": {_quoted(str(error))}}}')
+        _say(control, f'{{"error": {quoted(str(error))}}}')
         return 1
     signal.signal(signal.SIGTERM, lambda *_: gate.loop.call_soon(gate.loop.stop))
     gate.loop.watch(control.fileno(), _Lifeline(gate, control), EPOLLIN)
@@ -139,9 +140,3 @@ def _say(control: socket, line: str) -> None:
         control.sendall(line.encode("ascii") + b"\n")
     except OSError:
         print(f"claude-bottle gate: {line}", file=sys.stderr)
-
-
-def _quoted(text: str) -> str:
-    from claude_bottle.audit import render
-
-    return render("", {"": text}).partition(": ")[2]
