@@ -122,11 +122,15 @@ def sweep(folder: BottleFolder, runtime: Path, say: Say) -> None:
 
 
 def leftovers(record: Mapping[str, Any]) -> Iterator[int]:
-    """Yield the recorded processes that still run."""
+    """Yield the processes of a crashed bottle that still run."""
+    from claude_bottle.backend.local.process import named
+
     for name in record.get("processes", {}):
         pid = living(record, name)
         if pid is not None:
             yield pid
+    if mark := record.get("mark"):
+        yield from named(mark)
 
 
 def living(record: Mapping[str, Any], name: str) -> int | None:

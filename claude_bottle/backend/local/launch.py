@@ -137,6 +137,7 @@ class Launch:
         self._record = {
             "version": 1,
             "backend": "local",
+            "mark": f"claude-bottle:{self._plan.slug}:{os.urandom(8).hex()}",
             "slug": self._plan.slug,
             "agent": self._plan.agent,
             "bottle": self._plan.bottle_name,
@@ -152,7 +153,11 @@ class Launch:
         self._remember(supervisor=os.getpid())
 
     def _remember(self, **pids: int) -> None:
-        """Write down what `ps`, `exec` and a sweep need."""
+        """Write down what `ps`, `exec` and a sweep need.
+
+        The mark names bubblewrap's processes in a process list: the one that becomes number 1 inside would outlive a
+        bubblewrap that is killed before it has tied the two together.
+        """
         self._record["processes"] |= {name: [pid, start_time(pid)] for name, pid in pids.items()}
         self._folder.write_record(self._record)
 
@@ -222,7 +227,7 @@ class Launch:
                 )
                 argv = hide_arguments(program, arguments, table)
                 fds = self._streams(terminal, closing) | table.fds | {RELEASE_FD: release_read}
-                monitor = spawn(argv, env=self._plan.env, fds=fds)
+                monitor = spawn(argv, env=self._plan.env, fds=fds, name=self._record["mark"])
             self._undo.callback(monitor.kill)
             sandbox = Sandbox(monitor, read_child_pid(info.fileno()), block, release)
         self._undo.callback(sandbox.end)

@@ -8,7 +8,7 @@ import ctypes
 import os
 import select
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,11 +39,12 @@ def spawn(
     *,
     env: Mapping[str, str],
     fds: Mapping[int, int],
-    cwd: Path | None = None,
+    name: str = "",
 ) -> "Child":
     """Start a program in a session of its own.
 
-    `fds` maps the child's descriptor numbers to ours; numbers 0, 1 and 2 that are missing become /dev/null.
+    `fds` maps the child's descriptor numbers to ours; numbers 0, 1 and 2 that are missing become /dev/null. `name`
+    stands in the place of the program's path in what `ps` shows.
 
     Raises:
         BackendError: the program cannot be executed.
@@ -52,7 +53,7 @@ def spawn(
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _exec_child(argv, env, fds, cwd, parent, fail_write)
+        _exec_child(argv, env, fds, name, parent, fail_write)
     os.close(fail_write)
     with os.fdopen(fail_read, "rb") as failure:
         reason = failure.read()
@@ -66,7 +67,7 @@ def _exec_child(
     argv: Sequence[str],
     env: Mapping[str, str],
     fds: Mapping[int, int],
-    cwd: Path | None,
+    name: str,
     parent: int,
     fail_fd: int,
 ) -> None:
@@ -77,11 +78,9 @@ def _exec_child(
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        if cwd is not None:
-            os.chdir(cwd)
         keep_descriptors()
         place_fds(fds, keep=fail_fd)
-        os.execve(argv[0], list(argv), dict(env))
+        os.execve(argv[0], [name or argv[0], *argv[1:]], dict(env))
     except OSError as error:
         with suppress(OSError):
             os.write(fail_fd, (error.strerror or str(error)).encode())
@@ -150,6 +149,14 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] == b"Z" else int(fields[19])
+
+
+def named(mark: str) -> Iterator[int]:
+    """Yield the processes whose command line has a mark in it; what a crash left can have parents that are gone."""
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdigit() and mark.encode() in (folder / "cmdline").read_bytes():
+                yield int(folder.name)
 
 
 def kill(pid: int, number: int) -> None:

@@ -4,6 +4,7 @@ Pure but for looking at which system folders exist. Order is meaning: bubblewrap
 the other, so covers come before what they must not cover, and the root is made read-only last.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -176,7 +177,7 @@ def _protections(protections: Sequence[Protection]) -> Iterator[str]:
             yield from ("--bind", path, path)
         elif item.kind == "read-only":
             yield from ("--ro-bind", path, path)
-        elif item.path.is_dir():
+        elif item.path.is_dir() or not os.path.lexists(item.path):
             yield from ("--tmpfs", path, "--remount-ro", path)
         else:
             yield from ("--ro-bind", "/dev/null", path)

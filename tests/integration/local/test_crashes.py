@@ -17,16 +17,21 @@ from tests.support.traces import files_of, processes_of, wait_until_gone
 
 
 def run_with_a_death(world: World, victim: str, step: str, when: str) -> "subprocess.CompletedProcess[str]":
+    """Run a bottle in which one process dies; its output goes to files, which a process left behind cannot hold up."""
     argv = [sys.executable, "-m", "tests.support.killer", victim, step, when, "--"]
     argv += ["run", "--manifest", str(world.write()), "--", "sh", "-c", "echo ran; exec sleep 0.2"]
-    return subprocess.run(
-        argv, cwd=world.work, env=world.env, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
-    )
+    with (world.root / "out").open("w+") as out, (world.root / "err").open("w+") as err:
+        done = subprocess.run(
+            argv, cwd=world.work, env=world.env, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=60
+        )
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess(argv, done.returncode, out.read(), err.read())
 
 
 def assert_swept(world: World) -> None:
-    assert wait_until_gone(world) == []
     assert world.cli("stop", "--all").returncode == 0
+    assert wait_until_gone(world) == []
     assert files_of(world) == set()
     assert world.cli("ps", "--json").stdout == "[]\n"
 
