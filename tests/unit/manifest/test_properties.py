@@ -22,7 +22,7 @@ from claude_bottle.manifest.tables import declared_fields
 from .conftest import blob, ed25519
 
 HOME = Path("/home/me")
-FILE = Path("/work/claude-bottle.toml")
+FILE = Path("/project/claude-bottle.toml")
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True)
 labels = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
