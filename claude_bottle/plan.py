@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from claude_bottle.errors import BottleError, UsageError
+from claude_bottle.errors import BottleError, PlanError, UsageError
 from claude_bottle.manifest import Bottle, Manifest
 from claude_bottle.ssh_client import (
     Listener,
@@ -96,13 +96,14 @@ def plan_bottle(
 
     Raises:
         UsageError: no such agent or bottle, an ambiguous choice, or no command.
-        PlanError: more entries than ports.
+        PlanError: more entries than ports, or a private key in the work folder.
     """
     agent, bottle = choose(manifest, agent, bottle, bool(command))
     declared = manifest.bottles[bottle]
     program = tuple(command) or (manifest.agents[agent].command if agent else ())
     if not program:
         raise UsageError("no command to run", where="run", hint="name an agent of the manifest, or add: -- COMMAND")
+    refuse_visible_keys(declared, workdir, f"bottles.{bottle}")
     name = slug or agent or bottle
     destinations = plan_destinations(declared)
     return BottlePlan(
@@ -153,6 +154,21 @@ def choose(manifest: Manifest, agent: str | None, bottle: str | None, has_comman
         where=str(manifest.path),
         hint=f"name one: run {'--bottle NAME -- COMMAND' if has_command else 'AGENT'}",
     )
+
+
+def refuse_visible_keys(bottle: Bottle, workdir: Path, where: str) -> None:
+    """Refuse a work folder that would show a private key inside.
+
+    Raises:
+        PlanError: with the key's place in the manifest.
+    """
+    for index, entry in enumerate(bottle.ssh):
+        if entry.IdentityFile is not None and entry.IdentityFile.resolve().is_relative_to(workdir):
+            raise PlanError(
+                f"{entry.IdentityFile} lies in the work folder, where the agent would read it",
+                where=f"{where}.ssh[{index}].IdentityFile",
+                hint="keep the key in another folder, such as ~/.ssh",
+            )
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, object], path: Path) -> BottleError:

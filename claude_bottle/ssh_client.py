@@ -148,6 +148,7 @@ def render_known_hosts(bottle: Bottle) -> str:
                 raise PlanError(f"{key!r} is not a host key", where=f"ssh[{index}].KnownHostKey")
             marker = _CA_MARKER if key.startswith(_CA_MARKER) else ""
             lines.append(f"{marker}{patterns} {key.removeprefix(marker)}\n")
+        lines += [f"@revoked {patterns} {key}\n" for key in entry.revoked_host_keys if _HOST_KEY.fullmatch(key)]
     return "".join(lines)
 
 

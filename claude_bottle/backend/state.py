@@ -8,7 +8,6 @@ itself: the kernel drops it when its holder dies, so a record without a lock is 
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -189,5 +188,9 @@ def make_private(path: Path) -> None:
 
 def remove_tree(path: Path) -> None:
     """Remove a folder of ours that may be gone."""
+    if not os.path.lexists(path):
+        return
+    from shutil import rmtree  # a start that has nothing to remove does without
+
     with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        rmtree(path)

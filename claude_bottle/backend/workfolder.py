@@ -6,7 +6,7 @@ from pathlib import Path
 
 from claude_bottle.backend.base import Say
 from claude_bottle.backend.mounts import protect_mounts
-from claude_bottle.backend.state import BottleFolder
+from claude_bottle.backend.state import BottleFolder, StateStore
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.plan import BottlePlan
 from claude_bottle.workfolder.files import show
@@ -107,3 +107,21 @@ def report_changes(snapshot: Snapshot, folder: BottleFolder, say: Say) -> Mappin
     keep(changes, folder.kept)
     say(render_changes(changes, folder.slug).rstrip())
     return {"changed": sorted({str(Path(change.path)) for change in changes})}
+
+
+def refuse_planted(manifest: Path, store: StateStore) -> None:
+    """Refuse a manifest that a bottle wrote and nobody has accepted since: an agent would declare its own next bottle.
+
+    Raises:
+        UsageError: with the command that shows what it did.
+    """
+    from claude_bottle.workfolder.restore import pending
+
+    path = manifest.resolve()
+    for folder in store.folders():
+        if folder.kept.is_dir() and any(item.path == path for item in pending(folder.kept)):
+            raise UsageError(
+                f"was written by bottle {folder.slug}",
+                where=str(manifest),
+                hint=f"look at it, then: claude-bottle restore {folder.slug} {path}   (or add --accept)",
+            )

@@ -35,9 +35,11 @@ def call(arguments: argparse.Namespace) -> int:
 def start(arguments: argparse.Namespace, *, detached: bool, started: "context.Started") -> int:
     """Plan and run a bottle; return the program's exit status."""
     from claude_bottle.backend.base import RunOptions
+    from claude_bottle.backend.workfolder import refuse_planted
     from claude_bottle.plan import choose, plan_bottle
 
     manifest = context.read_manifest(arguments.manifest)
+    refuse_planted(manifest.path, context.state_store())
     agent, bottle = choose(manifest, arguments.agent, arguments.bottle, bool(arguments.program))
     workdir = checked_workdir(arguments)
     folder = context.state_store().claim(agent or bottle)

@@ -25,6 +25,7 @@ STEPS = (
     "_limit",
     "_hand_over",
     "_audit",
+    "_check",
     "_release",
     "_stay",
 )

@@ -68,7 +68,7 @@ def choose(paths: list[str]) -> str:
         if not reason:
             return path
         failures.append(f"{path} ({'.'.join(map(str, found))}): {reason}")
-    raise BackendError("no bubblewrap works here: " + "; ".join(failures), where="local backend", hint=explain())
+    raise BackendError("no bubblewrap works here: " + "; ".join(failures), where="local backend", hint=explain_trial())
 
 
 def version(path: str) -> tuple[int, ...]:
@@ -103,14 +103,23 @@ SETTINGS = (
 
 
 def explain() -> str:
-    """Return the next step for somebody whose machine forbids user namespaces."""
+    """Return the next step for somebody whose machine forbids user namespaces; without a hint, an empty string."""
     for file, forbidding, fix in SETTINGS:
         with suppress(OSError):
             if Path(file).read_text().strip() == forbidding:
                 return f"{file} is {forbidding}; as root: {fix}"
-    if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
-        return (
-            "this is a container; start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
-            " --security-opt apparmor=unconfined"
-        )
-    return "user namespaces may be forbidden by a security module or the kernel's configuration (CONFIG_USER_NS)"
+    return ""
+
+
+IN_A_CONTAINER = (
+    "this is a container; start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+    " --security-opt apparmor=unconfined"
+)
+
+
+def explain_trial() -> str:
+    """Return the next step when not even an empty bottle can be made."""
+    said = explain()
+    if not said and any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
+        return IN_A_CONTAINER
+    return said or "a security module or the kernel's configuration (CONFIG_USER_NS) may forbid user namespaces"

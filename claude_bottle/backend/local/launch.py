@@ -4,7 +4,7 @@ The order of a start; each step is undone, in reverse, when a later one fails or
 
     record -> gate process -> key agent -> bubblewrap (waits) -> limits -> bubblewrap builds the bottle, while
     keys are added, listeners made inside and handed to the gate, launch audited, work folder looked at ->
-    gate ready -> program released
+    mounts checked -> gate ready -> program released
 """
 
 import json
@@ -26,8 +26,9 @@ from claude_bottle.backend.local.gate import Gate
 from claude_bottle.backend.local.handover import hand_over, send_listeners
 from claude_bottle.backend.local.keys import AgentProcess, spawn_agent
 from claude_bottle.backend.local.limits import plan_limits, remove_groups
+from claude_bottle.backend.local.mounts import check_mounts
 from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
-from claude_bottle.backend.local.sandbox import RELEASE_FD, bwrap_arguments, copied_files
+from claude_bottle.backend.local.sandbox import BUILT_FD, RELEASE_FD, bwrap_arguments, copied_files
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
 from claude_bottle.backend.local.supervise import Supervisor, first_child
@@ -39,6 +40,7 @@ from claude_bottle.plan import BottlePlan, gate_config
 
 AGENT_SOCKET_NAME = "agent.sock"
 SETUP_TIMEOUT_S = 10.0
+SEE_ABOVE = "bubblewrap's own message stands above"
 GATE_LOST = "the gate has ended; the bottle has no network now"
 
 
@@ -51,17 +53,36 @@ class Sandbox:
     later.
     """
 
-    def __init__(self, monitor: Child, init: int, block: FileIO, release: FileIO) -> None:
+    def __init__(self, monitor: Child, init: int, block: FileIO, built: FileIO, release: FileIO) -> None:
         self.monitor = monitor
         self.init = init
         """pid, seen from outside, of the process that is number 1 inside"""
         self._init_fd = os.pidfd_open(init)
         self._block = block
+        self._built = built
         self._release = release
 
     def unblock(self) -> None:
         """Let bubblewrap build the bottle."""
         self._signal_through(self._block)
+
+    def wait_built(self) -> None:
+        """Return once everything is mounted and the program could run.
+
+        Raises:
+            BackendError: bubblewrap ended before (its own message is on stderr), or is stuck.
+        """
+        poll = select.poll()
+        poll.register(self._built, select.POLLIN)
+        if not poll.poll(SETUP_TIMEOUT_S * 1000) or not self._built.read(1):
+            raise BackendError(
+                "bubblewrap could not build the bottle", where="local backend", hint=explain() or SEE_ABOVE
+            )
+
+    @property
+    def program(self) -> int | None:
+        """Pid, seen from outside, of the program; None when it has ended."""
+        return first_child(self.init)
 
     def release(self) -> None:
         """Let the program run."""
@@ -119,6 +140,7 @@ class Launch:
             self._remember(gate=gate.process.pid, monitor=sandbox.monitor.pid, init=sandbox.init)
             self._audit("launch", **self._launch_facts())
             watch.look()
+            self._check(sandbox, watch)
             self._release(sandbox, gate, terminal)
             watch.save(self._folder)
             status = self._stay(sandbox, gate, terminal, signals)
@@ -208,12 +230,15 @@ class Launch:
         program = find_bubblewrap(self._store.root / ".bubblewrap.json")
         info_read, info_write = os.pipe()
         block_read, block_write = os.pipe()
+        built_read, built_write = os.pipe()
         release_read, release_write = os.pipe()
+        built = self._undo.enter_context(FileIO(built_read, "rb"))
         block = self._undo.enter_context(FileIO(block_write, "wb"))
         release = self._undo.enter_context(FileIO(release_write, "wb"))
         with FileIO(info_read, "rb") as info:
             with ExitStack() as closing:  # before reading: our copy of the writing end would hide bubblewrap's end
                 closing.callback(os.close, release_read)
+                closing.callback(os.close, built_write)
                 table = DescriptorTable(closing)
                 arguments = bwrap_arguments(
                     self._plan,
@@ -226,10 +251,10 @@ class Launch:
                     terminal=terminal.streams[0] if terminal is not None else None,
                 )
                 argv = hide_arguments(program, arguments, table)
-                fds = self._streams(terminal, closing) | table.fds | {RELEASE_FD: release_read}
+                fds = self._streams(terminal, closing) | table.fds | {BUILT_FD: built_write, RELEASE_FD: release_read}
                 monitor = spawn(argv, env=self._plan.env, fds=fds, name=self._record["mark"])
             self._undo.callback(monitor.kill)
-            sandbox = Sandbox(monitor, read_child_pid(info.fileno()), block, release)
+            sandbox = Sandbox(monitor, read_child_pid(info.fileno()), block, built, release)
         self._undo.callback(sandbox.end)
         return sandbox
 
@@ -279,6 +304,14 @@ class Launch:
             if note:
                 self._options.say(note)
 
+    def _check(self, sandbox: Sandbox, watch: WorkFolderWatch) -> None:
+        """Look at the finished bottle from outside, while nothing hostile runs in it."""
+        sandbox.wait_built()
+        program = sandbox.program
+        if program is None:
+            raise BackendError("bubblewrap ended before the program ran", where="local backend")
+        check_mounts(program, self._plan.workdir, watch.protections)
+
     def _release(self, sandbox: Sandbox, gate: Gate, terminal: Terminal | None) -> None:
         """Let the program run, now that everything it may use and all that bounds it is there."""
         gate.wait_ready()
@@ -290,7 +323,7 @@ class Launch:
     def _stay(self, sandbox: Sandbox, gate: Gate, terminal: Terminal | None, signals: SignalPipe) -> int:
         supervisor = Supervisor(
             sandbox.monitor,
-            program=lambda: first_child(sandbox.init),
+            program=lambda: sandbox.program,
             signals=signals,
             terminal=terminal,
         )
@@ -322,4 +355,4 @@ def read_child_pid(info_fd: int) -> int:
             return said["child-pid"]
         if not part:
             break
-    raise BackendError("bubblewrap could not make the bottle", where="local backend", hint=explain())
+    raise BackendError("bubblewrap could not make the bottle", where="local backend", hint=explain() or SEE_ABOVE)

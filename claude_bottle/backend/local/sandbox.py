@@ -44,8 +44,11 @@ SHELL = ("/bin/sh", "-c", 'exec "$@"', "claude-bottle")
 """starts the program as a shell would, so that a missing one is exit status 127 and one not executable 126"""
 
 
+BUILT_FD = 3
+"""descriptor on which the shell before the program says that the bottle is built"""
+
 RELEASE_FD = 4
-"""descriptor on which the shell before the program waits for a line; its end ends the bottle"""
+"""descriptor on which that shell then waits for a line; its end ends the bottle"""
 
 
 def runner(terminal: int | None) -> tuple[str, ...]:
@@ -55,14 +58,13 @@ def runner(terminal: int | None) -> tuple[str, ...]:
     bubblewrap is in no group that Ctrl-C would end. setsid takes only standard input, so another stream takes its
     place for that moment.
     """
+    wait = f"echo >&{BUILT_FD}; read -r _ <&{RELEASE_FD} || exit 1; exec {BUILT_FD}>&- {RELEASE_FD}<&-"
     setsid = "/usr/bin/setsid"
-    wait = f"read -r _ <&{RELEASE_FD} || exit 1; exec"
     if terminal is None or terminal == 0:
         start = (setsid,) if terminal is None else (setsid, "-c")
-        return (*start, "/bin/sh", "-c", f'{wait} "$@" {RELEASE_FD}<&-', "claude-bottle")
-    first = f'exec {setsid} -c "$@" 3<&0 <&{terminal}'
-    then = f'{wait} "$@" <&3 3<&- {RELEASE_FD}<&-'
-    return ("/bin/sh", "-c", first, "claude-bottle", "/bin/sh", "-c", then, "claude-bottle")
+        return (*start, "/bin/sh", "-c", f'{wait}; exec "$@"', "claude-bottle")
+    first = f'exec {setsid} -c "$@" 5<&0 <&{terminal}'
+    return ("/bin/sh", "-c", first, "claude-bottle", "/bin/sh", "-c", f'{wait}; exec "$@" <&5 5<&-', "claude-bottle")
 
 
 def bwrap_arguments(

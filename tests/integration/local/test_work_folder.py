@@ -2,11 +2,13 @@
 
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.bottle import World
+from tests.support.sshd import make_key
 
 PLANT = """
 git config core.fsmonitor 'touch /tmp/owned'
@@ -85,6 +87,52 @@ def test_the_manifest_in_the_work_folder_is_read_only(world: World) -> None:
     (world.work / "claude-bottle.toml").write_text(text)
     assert world.cli("run").returncode != 0
     assert (world.work / "claude-bottle.toml").read_text() == text
+
+
+def test_a_manifest_that_a_bottle_planted_is_not_obeyed(world: World) -> None:
+    text = '[bottles.mine]\n[agents.a]\nbottle = "mine"\ncommand = ["true"]\n'
+    planted = world.work / "claude-bottle.toml"
+    assert "claude-bottle.toml" in world.run("tee", str(planted), input=text).stderr
+    refused = world.cli("run")
+    assert refused.returncode == 2
+    assert "was written by bottle dev" in refused.stderr
+    assert world.cli("restore", "dev", str(planted), "--accept").returncode == 0
+    assert world.cli("run").returncode == 0
+
+
+SWAP = """
+import sys
+from pathlib import Path
+from claude_bottle.backend.local import launch
+from claude_bottle.cli.main import main
+
+start = launch.Launch._start_sandbox
+def swap_then_start(*arguments):
+    hooks = Path(".git/hooks")
+    hooks.rename(".git/aside")
+    hooks.symlink_to(sys.argv[1])
+    return start(*arguments)
+launch.Launch._start_sandbox = swap_then_start
+raise SystemExit(main(sys.argv[2:]))
+"""
+
+
+def test_a_folder_swapped_for_a_symlink_while_the_bottle_is_built_stops_the_start(
+    world: World, repository: Path
+) -> None:
+    words = ("run", "--manifest", str(world.write()), "--", "ls", ".git/hooks")
+    done = world.outside(sys.executable, "-c", SWAP, "/usr/share", *words)
+    assert done.returncode == 3
+    assert "was replaced while the bottle was built" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_private_key_in_the_work_folder_is_refused(world: World) -> None:
+    key = make_key(world.work)
+    world.entries.append({"Host": "forge", "IdentityFile": str(key.private), "KnownHostKey": [world.key.public]})
+    done = world.run("cat", key.private.name)
+    assert done.returncode == 2
+    assert "bottles.dev.ssh[0].IdentityFile" in done.stderr
 
 
 def test_folders_that_would_open_the_sandbox_are_refused(world: World) -> None:
