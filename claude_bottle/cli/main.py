@@ -1,6 +1,7 @@
 """The command `claude-bottle`: find the verb, parse, call it, turn errors into text and an exit status."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,38 @@ example:
 """
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps line breaks, and asks for the terminal's width itself: argparse loads a big module for that, always."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(1).columns)
+        except (OSError, ValueError):
+            columns = 0
+        super().__init__(prog, width=(columns or 80) - 2)
+
+
+class VerbParser(argparse.ArgumentParser):
+    """A parser whose usage ends with what comes behind `--`; worked out when shown, which a start can not afford."""
+
+    behind = ""
+    """words that stand behind the arguments in the usage"""
+
+    def format_usage(self) -> str:
+        """See `argparse`."""
+        self._complete()
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        """See `argparse`."""
+        self._complete()
+        return super().format_help()
+
+    def _complete(self) -> None:
+        if self.behind and self.usage is None:
+            self.usage = f"{super().format_usage().removeprefix('usage: ').rstrip()} {self.behind}"
+
+
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; with `only`, just that verb's arguments are loaded, which is what a start can afford."""
     from claude_bottle import __version__
@@ -40,10 +73,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         prog="claude-bottle",
         description="Run a coding agent in a sealed bottle that reaches exactly the hosts its manifest names.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
     )
     parser.add_argument("--version", action="version", version=f"claude-bottle {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    # with `prog`, argparse need not format the usage to know it
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog=parser.prog, parser_class=VerbParser)
     for name, summary in VERBS.items():
         if only is not None and name != only:
             continue
@@ -53,11 +87,10 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
             epilog=f"example:\n  {module.EXAMPLE}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Formatter,
         )
         module.add_arguments(sub)
-        if hasattr(module, "PROGRAM"):
-            sub.usage = sub.format_usage().removeprefix("usage: ").rstrip() + f" {module.PROGRAM}"
+        sub.behind = getattr(module, "PROGRAM", "")
         sub.set_defaults(call=module.call)
     return parser
 
@@ -76,6 +109,7 @@ def open_missing_streams() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    gc.disable()  # a run makes little garbage, and looking for it while modules load is a twentieth of a start
     open_missing_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words[0] if words and words[0] in VERBS else None
