@@ -1,11 +1,10 @@
 """The bottle's own figures: from the command line to the program's first instruction, and many bottles at once."""
 
-import json
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -22,7 +21,25 @@ MEGABYTE = 1e6
 ONE_KEY, NO_KEY, BARE = "one key", "no key", "bare bwrap"
 KEYED, PLAIN = "keyed", "plain"
 """bottles in the manifest"""
-SOME_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIe8YoNJBCIFSu7TvUwzoGOwQMkFkHzJc9Kk5vdVRDlT"
+MANIFEST = """\
+[bottles.plain]
+env = {{ EDITOR = "vim" }}
+
+[[bottles.plain.ssh]]
+Host = "forge"
+Hostname = "127.0.0.1"
+KnownHostKey = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIe8YoNJBCIFSu7TvUwzoGOwQMkFkHzJc9Kk5vdVRDlT"]
+
+[bottles.keyed]
+env = {{ EDITOR = "vim" }}
+
+[[bottles.keyed.ssh]]
+Host = "forge"
+Hostname = "127.0.0.1"
+User = "git"
+IdentityFile = "{key}"
+KnownHostKey = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIe8YoNJBCIFSu7TvUwzoGOwQMkFkHzJc9Kk5vdVRDlT"]
+"""
 
 
 class Household:
@@ -37,15 +54,10 @@ class Household:
         self.program = self.work / "load"
         shutil.copy2(load.program, self.program)
         self._load = load
-        self._manifest = folder / "claude-bottle.json"
-        self._manifest.write_text(json.dumps(self._bottles()))
+        self._manifest = folder / "claude-bottle.toml"
+        self._manifest.write_text(MANIFEST.format(key=make_key(self.home / ".ssh").private))
         self.env = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
         self.env["XDG_RUNTIME_DIR"] = str(self.runtime)
-
-    def _bottles(self) -> Mapping[str, object]:
-        key = make_key(self.home / ".ssh")
-        host = {"Host": "forge", "Hostname": "127.0.0.1", "KnownHostKey": [SOME_HOST_KEY]}
-        return {"bottles": {PLAIN: {"ssh": [host]}, KEYED: {"ssh": [{**host, "IdentityFile": str(key.private)}]}}}
 
     def run_argv(self, bottle: str, *words: str) -> tuple[str, ...]:
         """Return the command that prints the clock, then prints it again in a bottle as its first act."""
