@@ -40,6 +40,7 @@ from claude_bottle.plan import BottlePlan, gate_config
 
 AGENT_SOCKET_NAME = "agent.sock"
 SETUP_TIMEOUT_S = 10.0
+WHERE = "local backend"
 SEE_ABOVE = "bubblewrap's own message stands above"
 GATE_LOST = "the gate has ended; the bottle has no network now"
 
@@ -57,7 +58,10 @@ class Sandbox:
         self.monitor = monitor
         self.init = init
         """pid, seen from outside, of the process that is number 1 inside"""
-        self._init_fd = os.pidfd_open(init)
+        try:
+            self._init_fd = os.pidfd_open(init)
+        except ProcessLookupError:
+            raise BackendError("bubblewrap could not build the bottle", where=WHERE, hint=SEE_ABOVE) from None
         self._block = block
         self._built = built
         self._release = release
@@ -75,9 +79,7 @@ class Sandbox:
         poll = select.poll()
         poll.register(self._built, select.POLLIN)
         if not poll.poll(SETUP_TIMEOUT_S * 1000) or not self._built.read(1):
-            raise BackendError(
-                "bubblewrap could not build the bottle", where="local backend", hint=explain() or SEE_ABOVE
-            )
+            raise BackendError("bubblewrap could not build the bottle", where=WHERE, hint=explain() or SEE_ABOVE)
 
     @property
     def program(self) -> int | None:
@@ -288,7 +290,11 @@ class Launch:
             keys.add_keys(ask=not self._options.detached)
         agent = keys.gate_config() if keys is not None else None
         gate.configure(gate_config(self._plan, audit=self._folder.audit, agent=agent))
-        hand_over(sandbox.init, self._plan.listeners, gate.control)
+        try:
+            hand_over(sandbox.init, self._plan.listeners, gate.control)
+        except BackendError:
+            sandbox.wait_built()  # raises when that is the reason
+            raise
         if keys is not None:
             send_listeners(gate.control, [self._agent_listener])
             self._agent_listener.close()
@@ -309,7 +315,7 @@ class Launch:
         sandbox.wait_built()
         program = sandbox.program
         if program is None:
-            raise BackendError("bubblewrap ended before the program ran", where="local backend")
+            raise BackendError("bubblewrap ended before the program ran", where=WHERE)
         check_mounts(program, self._plan.workdir, watch.protections)
 
     def _release(self, sandbox: Sandbox, gate: Gate, terminal: Terminal | None) -> None:
@@ -355,4 +361,4 @@ def read_child_pid(info_fd: int) -> int:
             return said["child-pid"]
         if not part:
             break
-    raise BackendError("bubblewrap could not make the bottle", where="local backend", hint=explain() or SEE_ABOVE)
+    raise BackendError("bubblewrap could not make the bottle", where=WHERE, hint=explain() or SEE_ABOVE)

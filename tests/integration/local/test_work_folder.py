@@ -117,13 +117,14 @@ raise SystemExit(main(sys.argv[3:]))
 """
 
 
-@pytest.mark.parametrize(("folder", "target"), [("", "home/.ssh"), (".git", "home"), (".git/hooks", "home/.ssh")])
+@pytest.mark.parametrize(("folder", "target"), [("", "other"), (".git", "home"), (".git/hooks", "home/.ssh")])
 def test_a_folder_swapped_for_a_symlink_while_the_bottle_is_built_stops_the_start(
     world: World, repository: Path, folder: str, target: str
 ) -> None:
     """As another bottle could do that runs in the same folder, or in one around it."""
     words = ("run", "--manifest", str(world.write()), "--", "ls", "-a", ".")
     swapped = world.work / folder
+    world.outside("git", "init", "-q", str(world.root / "other"))
     done = world.outside(sys.executable, "-c", SWAP, str(swapped), str(world.root / target), *words)
     assert done.returncode == 3
     assert "was replaced while the bottle was built" in done.stderr or folder
