@@ -9,8 +9,7 @@ from claude_bottle.backend.mounts import protect_mounts
 from claude_bottle.backend.state import BottleFolder, StateStore
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.plan import BottlePlan
-from claude_bottle.workfolder.files import show
-from claude_bottle.workfolder.protect import Protection, masked_sockets, plan_protection
+from claude_bottle.workfolder.protect import Protection, plan_protection
 from claude_bottle.workfolder.snapshot import Snapshot, compare, take
 from claude_bottle.workfolder.store import load_snapshot, save_snapshot
 from claude_bottle.workfolder.walk import Survey, survey
@@ -25,39 +24,8 @@ def protections_of(
     Raises:
         UsageError: a mount would be led astray.
     """
-    refuse_symlinks(plan)
-    covers = [cover for mount in plan.bottle.mounts for cover in masked_sockets(mount.source, Path(mount.target))]
     protections = plan_protection(plan.workdir, plan.manifest_path, say, home=plan.caller.home, found=found)
-    return (*protections, *covers)
-
-
-def refuse_symlinks(plan: BottlePlan) -> None:
-    """Refuse a mount on a symlink that an earlier bottle may have left: bubblewrap would make files where it leads.
-
-    Raises:
-        UsageError: there is one between a writable folder and a mount in it.
-    """
-    writable = [(plan.workdir, plan.workdir)]
-    writable += [(Path(mount.target), mount.source) for mount in plan.bottle.mounts if mount.writable]
-    for mount in plan.bottle.mounts:
-        target = Path(mount.target)
-        for inside, outside in writable:
-            link = first_symlink(outside, target.relative_to(inside)) if target.is_relative_to(inside) else None
-            if link is not None:
-                raise UsageError(
-                    f"{show(str(link))} is a symlink; nothing can be mounted there",
-                    where=f"{plan.rule_prefix}.mounts",
-                    hint="remove it, or choose another target",
-                )
-
-
-def first_symlink(folder: Path, below: Path) -> Path | None:
-    """Return the first symlink on the way from a folder down to the path `below` it."""
-    for part in below.parts:
-        folder /= part
-        if folder.is_symlink():
-            return folder
-    return None
+    return (*protections, *protect_mounts(plan))
 
 
 class WorkFolderWatch:
@@ -68,8 +36,7 @@ class WorkFolderWatch:
         self._say = say
         self._workdir = plan.workdir
         self._found = survey(str(plan.workdir), load_rules())
-        own = plan_protection(plan.workdir, plan.manifest_path, say, home=plan.caller.home, found=self._found)
-        self.protections = (*own, *protect_mounts(plan))
+        self.protections = protections_of(plan, say, found=self._found)
         writable = [mount.source for mount in plan.bottle.mounts if mount.writable]
         self._extra = [*writable, *(item.path for item in self.protections if item.kind == "writable")]
 

@@ -36,13 +36,12 @@ class LocalBackend(Backend):
     def describe(self, plan: BottlePlan) -> Mapping[str, Any]:
         """See `Backend.describe`; descriptors and run-time paths stand as names."""
         from claude_bottle.backend.local.sandbox import bwrap_arguments, copied_files
-        from claude_bottle.backend.mounts import protect_mounts
-        from claude_bottle.workfolder.protect import plan_protection
+        from claude_bottle.backend.workfolder import protections_of
 
         public_keys = (PurePosixPath(item.public_key_path) for item in plan.destinations if item.has_key)
         arguments = bwrap_arguments(
             plan,
-            protections=(*plan_protection(plan.workdir, plan.manifest_path), *protect_mounts(plan)),
+            protections=protections_of(plan),
             agent_socket=Path("AGENT_SOCKET") if any(item.has_key for item in plan.destinations) else None,
             file_fds=dict.fromkeys([*copied_files(), *plan.files, *public_keys], 0),
             seccomp_fd=0,
