@@ -17,13 +17,16 @@ import stat
 import time
 
 try:
-    from _json import encode_basestring_ascii as quoted
+    from _json import encode_basestring_ascii
 except ImportError:  # an interpreter without CPython's accelerator
-    from json.encoder import encode_basestring_ascii as quoted
+    from json.encoder import encode_basestring_ascii
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+quoted: Callable[[str], str] = encode_basestring_ascii
+"""text as JSON, in printable ASCII"""
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """O_NONBLOCK: a pipe in the log's place is refused instead of waited for; it means nothing to a regular file."""

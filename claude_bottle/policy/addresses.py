@@ -45,13 +45,12 @@ class Network:
         Raises:
             ValueError: neither.
         """
-        address, _, length = text.partition("/")
+        address, slash, length = text.partition("/")
         self.text = text
         self.bits, value = _parsed(address)
-        prefix = int(length) if length.isascii() and length.isdigit() else self.bits
-        if prefix > self.bits or (length and not length.isdigit()) or text.endswith("/"):
+        if slash and not (length.isascii() and length.isdigit() and int(length) <= self.bits):
             raise ValueError(f"{text!r} is not a network such as 10.0.0.0/8")
-        self.shift = self.bits - prefix
+        self.shift = self.bits - int(length) if slash else 0
         self.value = value >> self.shift
 
     def __contains__(self, address: tuple[int, int]) -> bool:

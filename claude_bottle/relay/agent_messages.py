@@ -165,6 +165,8 @@ def certificate_authority(key: bytes) -> bytes:
         reader.take(8 + 8)  # validity
         for _ in range(3):  # critical options, extensions, reserved
             reader.string()
-        return reader.string()
+        authority = reader.string()
+        reader.string()  # the authority's signature; the agent checks it before a session counts as bound
     except (MessageError, KeyError):
         return b""
+    return authority if reader.at_end else b""

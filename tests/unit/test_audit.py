@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bottle.audit import AuditError, AuditLog, render
@@ -20,6 +20,7 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text("ascii").splitlines() if line]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(), st.dictionaries(st.text().filter(lambda name: name != "event"), VALUES, max_size=5))
 def test_what_is_rendered_is_read_back(event: str, fields: dict[str, object]) -> None:
     text = render(event, fields)

@@ -4,7 +4,7 @@ import select
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bottle.relay.pin import SSH_IDENTIFICATION, is_ssh
@@ -30,11 +30,13 @@ def test_not_ssh(head: bytes) -> None:
     assert is_ssh(head) is False
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=20))
 def test_only_the_identification_passes(head: bytes) -> None:
     assert (is_ssh(head) is True) == (head[:8] == SSH_IDENTIFICATION)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=20), st.integers(0, 20))
 def test_fragments_tell_the_same(head: bytes, size: int) -> None:
     """What a part of it decides, the whole does not undo."""
