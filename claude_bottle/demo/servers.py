@@ -23,6 +23,7 @@ PROGRAMS = {
     "sftp-server": "openssh-sftp-server",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
+    "bash": "bash",
     "git": "git",
     "rsync": "rsync",
 }

@@ -161,7 +161,7 @@ def test_a_signal_in_the_middle_leaves_nothing(demo: Demo, number: signal.Signal
 
 def test_a_missing_program_is_named_with_its_package(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> None:
     programs = tmp_path_factory.mktemp("bin")
-    for name in ("ssh", "ssh-keygen", "git"):
+    for name in ("ssh", "ssh-keygen", "bash", "git"):
         found = shutil.which(name)
         assert found is not None
         (programs / name).symlink_to(found)
