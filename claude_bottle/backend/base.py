@@ -20,6 +20,8 @@ class RunOptions:
     """whether nobody's terminal is attached"""
     say: Say
     """notices: limits that are weaker than asked, the gate lost, files changed"""
+    step: Say = lambda _: None
+    """told what is being done, for somebody who waits; the empty text when nothing is"""
     started: Callable[[], None] = lambda: None
     """called once the program runs"""
 

@@ -36,6 +36,7 @@ def start(arguments: argparse.Namespace, *, detached: bool, started: "context.St
     """Plan and run a bottle; return the program's exit status."""
     from claude_bottle.backend.base import RunOptions
     from claude_bottle.backend.workfolder import refuse_planted
+    from claude_bottle.cli.progress import Progress
     from claude_bottle.plan import choose, plan_bottle
 
     manifest = context.read_manifest(arguments.manifest)
@@ -53,7 +54,9 @@ def start(arguments: argparse.Namespace, *, detached: bool, started: "context.St
             caller=context.caller(),
             slug=folder.slug,
         )
-        options = RunOptions(detached=detached, say=context.say, started=lambda: started(folder.slug))
+        options = RunOptions(
+            detached=detached, say=context.say, step=Progress().step, started=lambda: started(folder.slug)
+        )
         return context.backend().run(plan, folder, options)
     finally:
         folder.unlock()

@@ -3,6 +3,7 @@
 import argparse
 
 from claude_bottle.cli import context
+from claude_bottle.cli.progress import Progress
 from claude_bottle.errors import UsageError
 
 EXAMPLE = "claude-bottle stop fixer\n  claude-bottle stop --all"
@@ -21,6 +22,9 @@ def call(arguments: argparse.Namespace) -> int:
     if bool(arguments.names) == arguments.all:
         raise UsageError("name bottles, or --all", where="stop", hint="claude-bottle ps lists them")
     folders = list(store.folders()) if arguments.all else [store.folder(name) for name in arguments.names]
+    progress = Progress()
     for folder in folders:
+        progress.step(f"ending {folder.slug}")
         context.backend().stop(folder, GRACE_S)
+    progress.step("")
     return 0

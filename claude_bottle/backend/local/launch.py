@@ -133,7 +133,9 @@ class Launch:
             self._take_folders()
             gate = self._start_gate()
             keys = self._start_keys()
+            self._options.step("looking at the work folder")
             watch = WorkFolderWatch(self._plan, self._options.say)
+            self._options.step("building the bottle")
             terminal = self._open_terminal()
             sandbox = self._start_sandbox(terminal, keys, watch)
             self._limit(sandbox)
@@ -141,6 +143,7 @@ class Launch:
             self._hand_over(sandbox, gate, keys)
             self._remember(gate=gate.process.pid, monitor=sandbox.monitor.pid, init=sandbox.init)
             self._audit("launch", **self._launch_facts())
+            self._options.step("reading what the host executes in the work folder")
             watch.look()
             self._check(sandbox, watch)
             self._release(sandbox, gate, terminal)
@@ -149,7 +152,9 @@ class Launch:
             if terminal is not None:
                 terminal.detach()
             sandbox.end()
+            self._options.step("comparing the work folder")
             changed = watch.report(self._folder)
+            self._options.step("")
             self._audit("stop", status=status, duration_s=round(time.monotonic() - began, 3), **changed)
         return status
 
@@ -287,6 +292,7 @@ class Launch:
     def _hand_over(self, sandbox: Sandbox, gate: Gate, keys: AgentProcess | None) -> None:
         """Give the keys to their agent, and the listeners to the gate."""
         if keys is not None:
+            self._options.step("")  # a passphrase may be asked for
             keys.add_keys(ask=not self._options.detached)
         agent = keys.gate_config() if keys is not None else None
         gate.configure(gate_config(self._plan, audit=self._folder.audit, agent=agent))
@@ -320,7 +326,9 @@ class Launch:
 
     def _release(self, sandbox: Sandbox, gate: Gate, terminal: Terminal | None) -> None:
         """Let the program run, now that everything it may use and all that bounds it is there."""
+        self._options.step("waiting for the gate")
         gate.wait_ready()
+        self._options.step("")
         if terminal is not None:
             terminal.attach()
         sandbox.release()

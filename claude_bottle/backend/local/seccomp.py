@@ -45,6 +45,22 @@ REFUSED = {
     errno.ENOSYS: ["clone3"],
 }
 
+NETLINK = 16
+NETLINK_PROTOCOLS = frozenset({0, 4, 15})
+"""addresses and routes, sockets, device events; the others lead to parts of the kernel that nothing inside needs"""
+
+HIGHEST_NETLINK = 31
+"""MAX_LINKS - 1"""
+
+STREAM_PROTOCOLS = (33, 115, 132, 136)
+"""DCCP, L2TP, SCTP, UDP-Lite: asking for one loads its module into the kernel, and nothing inside could use it"""
+
+SOCK_PACKET = 10
+"""the old way to ask for AF_PACKET"""
+
+SOCK_TYPE_MASK = 0xF
+"""the type of a socket without its flags"""
+
 TERMINAL_INPUT = (0x5412, 0x541C, 0x5423)
 """TIOCSTI, TIOCLINUX and TIOCSETD: put bytes into, or change the discipline of, a terminal"""
 
@@ -86,20 +102,22 @@ class _Filter:
         self._library = _library()
         self._context = self._library.seccomp_init(ALLOW)
 
-    def refuse(self, error: int, call: str, argument: _Argument | None = None) -> None:
+    def refuse(self, error: int, call: str, *arguments: _Argument) -> None:
         number = self._library.seccomp_syscall_resolve_name(call.encode())
         if number == -1:  # __NR_SCMP_ERROR: a call that this libseccomp does not know by name
             return
-        count = 0 if argument is None else 1
-        code = self._library.seccomp_rule_add_array(self._context, ERRNO | error, number, count, argument)
+        array = (_Argument * len(arguments))(*arguments)
+        code = self._library.seccomp_rule_add_array(self._context, ERRNO | error, number, len(arguments), array)
         # EDOM: the call does not exist on this architecture, so there is nothing to refuse
         if code not in (0, -errno.EDOM):
             raise BackendError(f"seccomp rule for {call} failed: {os.strerror(-code)}")
 
-    def refuse_when(self, error: int, call: str, argument: int, value: int, mask: int) -> None:
+    def refuse_when(self, error: int, call: str, *conditions: tuple[int, int, int]) -> None:
+        """Refuse a call when each (argument, value, mask) holds."""
         # the kernel reads these arguments as 32-bit numbers: a rule that compared all 64 bits could be stepped over
         # with garbage in the upper half (CVE-2019-7303)
-        self.refuse(error, call, _Argument(argument, MASKED_EQ, mask, value))
+        arguments = [_Argument(argument, MASKED_EQ, mask, value) for argument, value, mask in conditions]
+        self.refuse(error, call, *arguments)
 
     def export(self) -> int:
         fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
@@ -124,15 +142,23 @@ def compile_filter() -> int:
         for call in calls:
             rules.refuse(error, call)
     for call in ("clone", "unshare"):
-        rules.refuse_when(errno.EPERM, call, 0, CLONE_NEWUSER, CLONE_NEWUSER)
+        rules.refuse_when(errno.EPERM, call, (0, CLONE_NEWUSER, CLONE_NEWUSER))
     for request in TERMINAL_INPUT:
-        rules.refuse_when(errno.EPERM, "ioctl", 1, request, LOW_32_BITS)
-    _refuse_families(rules)
+        rules.refuse_when(errno.EPERM, "ioctl", (1, request, LOW_32_BITS))
+    _refuse_sockets(rules)
     return rules.export()
 
 
-def _refuse_families(rules: _Filter) -> None:
-    """Refuse socket(2) for every family that is not allowed, by 32-bit value."""
+def _refuse_sockets(rules: _Filter) -> None:
+    """Refuse every address family, type and protocol that is not allowed."""
     for family in range(HIGHEST_FAMILY + 1):
         if family not in ALLOWED_FAMILIES:
-            rules.refuse_when(errno.EAFNOSUPPORT, "socket", 0, family, LOW_32_BITS)
+            for call in ("socket", "socketpair"):
+                rules.refuse_when(errno.EAFNOSUPPORT, call, (0, family, LOW_32_BITS))
+    rules.refuse_when(errno.EAFNOSUPPORT, "socket", (1, SOCK_PACKET, SOCK_TYPE_MASK))
+    for protocol in range(HIGHEST_NETLINK + 1):
+        if protocol not in NETLINK_PROTOCOLS:
+            conditions = ((0, NETLINK, LOW_32_BITS), (2, protocol, LOW_32_BITS))
+            rules.refuse_when(errno.EPROTONOSUPPORT, "socket", *conditions)
+    for protocol in STREAM_PROTOCOLS:
+        rules.refuse_when(errno.EPROTONOSUPPORT, "socket", (2, protocol, LOW_32_BITS))

@@ -199,7 +199,7 @@ class SignalPipe:
     def take(self) -> tuple[int, ...]:
         """Return the signals that came since the last call."""
         with suppress(BlockingIOError):
-            return tuple(os.read(self.read_fd, 4096))
+            return tuple(number for number in os.read(self.read_fd, 4096) if number in self.SIGNALS)
         return ()
 
     def close(self) -> None:
