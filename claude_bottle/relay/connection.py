@@ -133,11 +133,11 @@ class Connection:
             self.gate.loop.disarm(self)
         else:
             self.gate.loop.arm(self, idle_timeout_s)
-        first, self._first = self._first, b""
-        upstream = self.client.peer
-        if upstream is not None:
-            upstream.write(first)
-            self.client.refresh()
+        client, first = self.client, self._first
+        self._first = b""
+        if client.peer is not None:
+            client.peer.write(first)
+            client.refresh()
 
     def on_timeout(self) -> None:
         """Refused and silent, not identified in time, or idle."""
@@ -169,8 +169,7 @@ class Connection:
         self._leave()
         gate = self.gate
         if gate.open_refusals + gate.open_drains >= MOST_REFUSALS:
-            self.closed = True
-            gate.loop.drop(self.client.sock)
+            gate.loop.drop(self._let_go())
             return
         gate.open_refusals += 1
         self._refusal = disconnect(f"claude-bottle: {self._entry.target}: {reason}", code)
@@ -181,15 +180,22 @@ class Connection:
 
     def _say_refusal(self) -> None:
         """Last words to the client."""
-        self.closed = True
         self.gate.open_refusals -= 1
         self.gate.loop.disarm(self)
+        sock = self._let_go()
         try:
-            self.client.sock.send(self._refusal)
+            sock.send(self._refusal)
         except OSError:
-            self.gate.loop.drop(self.client.sock)
+            self.gate.loop.drop(sock)
             return
-        part(self.gate, self.client.sock, reset=False)
+        part(self.gate, sock, reset=False)
+
+    def _let_go(self) -> socket:
+        """End this connection without a word; the client's socket, for someone else to close."""
+        self.closed = True
+        sock = self.client.sock
+        del self.client  # ends a reference cycle; nothing of a closed connection is called again
+        return sock
 
     # Going out
 
@@ -226,7 +232,7 @@ class Connection:
                 part(self.gate, side.sock, reset=side is reset)
             else:
                 self.gate.loop.drop(side.sock)
-        del self.client  # ends the reference cycle; nothing of a closed connection is called again
+        del self.client
 
     def _sides(self) -> list[Side]:
         client = self.client

@@ -80,7 +80,7 @@ class Side:
         self.interest = EPOLLIN
         """events watched for; `_UNWATCHED` when out of the loop"""
         self.received = 0
-        """bytes read from here"""
+        """bytes read from here and not lost since"""
         self.quick = _QUICK_READS
         self.bulk = False
         self.streak = 0
@@ -232,6 +232,7 @@ class Side:
         except BlockingIOError:
             sent = 0
         except OSError as error:
+            self.held = data
             return self._write_failed(error)
         if sent == len(data):
             return True
@@ -285,9 +286,11 @@ class Side:
     def _break(self, error: OSError) -> None:
         """Drop what waits for this socket and stop reading what could only go there."""
         self.failed = self.failed or _cause(self.name, error)
+        lost = self.waiting
         self.held = b""
         self.give_pipe_back()
         if self.peer is not None:
+            self.peer.received -= lost
             self.peer.ended = True
             self.peer.refresh()
 

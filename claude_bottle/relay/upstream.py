@@ -98,7 +98,7 @@ class Dial:
                     code = self._sock.connect_ex(address)
             except OSError as error:
                 code = error.errno or errno.EIO
-            if not code:
+            if code in (0, errno.EISCONN):
                 return self._succeed()
             if code == errno.EALREADY and self._sock is not None:
                 return self._await(self._sock)
@@ -150,14 +150,14 @@ class Dial:
             self._sock = None
 
     def _succeed(self) -> None:
-        caller, sock = self._caller, self._sock
-        self._caller = self._sock = None
+        sock, self._sock = self._sock, None
         self._gate.loop.disarm(self)
-        if caller is not None and sock is not None:
-            caller.on_connected(sock, self._address)
+        if self._caller is not None and sock is not None:
+            self._caller.on_connected(sock, self._address)
+            self._caller = None
 
     def _give_up(self) -> None:
-        caller, self._caller = self._caller, None
         self._gate.loop.disarm(self)
-        if caller is not None:
-            caller.on_unreachable(self._problem, self._rule, self._address)
+        if self._caller is not None:
+            self._caller.on_unreachable(self._problem, self._rule, self._address)
+            self._caller = None

@@ -191,6 +191,11 @@ class Gate:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(text.partition(f"{key}:")[2].split()[0]) * 1024
 
+    def cpu_s(self) -> float:
+        """Processor time used so far, seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def fds(self) -> int:
         """How many descriptors it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

@@ -1,6 +1,8 @@
 """Limits hold to the byte and to the second, and say so."""
 
 import contextlib
+import resource
+import select
 import socket
 import threading
 import time
@@ -10,7 +12,7 @@ import pytest
 from claude_bottle.relay.limits import Budget, connection_cap
 
 from .conftest import StartGate
-from .harness import HELLO, accept, entry, listening, receive, receive_all
+from .harness import HELLO, accept, entry, listening, receive, receive_all, wait_until
 from .test_refusal import refusal
 
 BULK = 3_000_001
@@ -146,3 +148,20 @@ def test_connect_timeout_covers_the_handshake_only(start_gate: StartGate) -> Non
         client.recv(1)
     server.sendall(b"late")
     assert receive(client, 4) == b"late"
+
+
+def test_gate_without_descriptors_rests_and_recovers(start_gate: StartGate) -> None:
+    """Clients that wait while nothing can be accepted must not make it spin."""
+    upstream = listening()
+    gate = start_gate(entry(upstream), limits=[(resource.RLIMIT_NOFILE, 30)])
+    clients = [gate.connect() for _ in range(60)]
+    wait_until(lambda: gate.fds() >= 30, "descriptors to run out")
+    used = gate.cpu_s()
+    select.select([], [], [], 0.3)
+    assert gate.cpu_s() - used < 0.15
+    for client in clients:
+        client.close()
+    wait_until(lambda: gate.fds() < 20, "the clients to be gone")
+    gate.connect(hello=HELLO)
+    # Those that came through before said nothing.
+    assert wait_until(lambda: receive(accept(upstream), len(HELLO)), "the one that speaks") == HELLO
