@@ -3,7 +3,8 @@
 The agent's keys are destination-constrained, so the agent itself signs only for the declared hosts. The filter keeps
 everything else away from it (adding, removing, locking, other extensions), writes every signature to the audit log
 before it is asked for, and refuses by itself what the agent would refuse: a signature on a connection that is not
-bound to a session, or bound to a host the key is not for.
+bound to a session, or bound to a host the key is not for. For clients that do not bind (only OpenSSH's does), the
+filter binds with what the gate has seen of their handshakes; see `handshake`.
 
 Rule 1: one request at a time per connection, answered in order; the agent has a connection per client because it
 remembers the bound session per connection.
@@ -31,7 +32,9 @@ from claude_bottle.relay.agent_messages import (
     certificate_authority,
     framed,
     request_name,
-    signing_key,
+    session_bind,
+    session_of,
+    signing_request,
     split_message,
 )
 from claude_bottle.relay.tuning import OUT_OF_FDS
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from claude_bottle.relay.config import AgentConfig
-    from claude_bottle.relay.gate import Gate
+    from claude_bottle.relay.gate import Gate, Proof
     from claude_bottle.relay.loop import Loop
 
 _MOST_CLIENTS = 64
@@ -108,6 +111,8 @@ class AgentClient:
         """what to do with the agent's reply; None when no request is with the agent"""
         self._bound: tuple[str, ...] | None = None
         """aliases of the host this connection is bound to; None before it is bound"""
+        self._binds = False
+        """whether the client binds by itself"""
 
     def close(self) -> None:
         """End both connections."""
@@ -148,19 +153,43 @@ class AgentClient:
         key, forwarding = bound_host(message)
         if forwarding:
             return self._refuse(message, "the agent is not forwarded further")
-        hosts = self._config.hosts
-        aliases = hosts.get(_base64(key)) or hosts.get(_base64(certificate_authority(key))) or ()
+        self._binds = True
+        return self._forward(message, lambda reply: self._when_bound(reply, key, self._answered))
 
-        def answered(reply: bytes) -> None:
-            if reply[0] == SUCCESS:
-                self._bound = tuple(aliases)
-            self._answered(reply)
-
-        return self._forward(message, answered)
+    def _when_bound(self, reply: bytes, host_key: bytes, then: Callable[[bytes], None]) -> None:
+        """Remember what the agent has agreed to."""
+        if reply[0] == SUCCESS:
+            hosts = self._config.hosts
+            aliases = hosts.get(_base64(host_key)) or hosts.get(_base64(certificate_authority(host_key))) or ()
+            self._bound = tuple(aliases)
+        then(reply)
 
     def _sign(self, message: bytes) -> None:
+        """Bind in the client's place where it does not, then ask for the signature."""
+        key, data = signing_request(message)
+        if self._binds:
+            return self._ask(message, key)
+        session = session_of(data)
+        aliases = self._config.keys.get(_base64(key), ())
+        proofs = [proof for proof in self._gate.proofs if proof.alias in aliases]
+        if self._bound is not None:  # for an earlier session; the agent binds a connection once
+            self._bound = None
+            if self._agent is not None:
+                self._agent.close()
+                self._agent = None
+        return self._vouch(message, key, session, proofs)
+
+    def _vouch(self, message: bytes, key: bytes, session: bytes, proofs: list[Proof]) -> None:
+        """Offer the agent the handshakes seen, the latest first, until it finds the session's."""
+        if self._bound is not None or not proofs:
+            return self._ask(message, key)
+        proof = proofs.pop()
+        bind = session_bind(proof.host_key, session, proof.signature)
+        then = lambda reply: self._vouch(message, key, session, proofs)  # noqa: E731
+        return self._forward(bind, lambda reply: self._when_bound(reply, proof.host_key, then))
+
+    def _ask(self, message: bytes, key: bytes) -> None:
         """Forward a signature request when it is in the audit log."""
-        key = signing_key(message)
         number = self._listener.next_request()
         entry, objection = self._entry_of(key)
         fields: dict[str, object] = {"request": number, "entry": entry, "key": fingerprint(key)}

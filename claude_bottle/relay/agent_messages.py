@@ -117,19 +117,35 @@ def request_name(message: bytes) -> str:
     return f"extension {name[:64].decode('ascii', 'replace')}"
 
 
-def signing_key(message: bytes) -> bytes:
-    """The public key blob of a SIGN request.
+def signing_request(message: bytes) -> tuple[bytes, bytes]:
+    """The public key blob of a SIGN request, and the data to be signed.
 
     Raises:
         MessageError: the request is malformed.
     """
     reader = Reader(message[1:])
-    key = reader.string()
-    reader.string()  # the data
+    key, data = reader.string(), reader.string()
     reader.number()  # flags
     if not reader.at_end:
         raise MessageError("message goes on after its end")
-    return key
+    return key, data
+
+
+def session_of(data: bytes) -> bytes:
+    """The identifier of the SSH session that data to be signed is a login for; empty when it does not begin with one.
+
+    Source: RFC 4252 section 7. The agent checks the rest.
+    """
+    try:
+        return Reader(data).string()
+    except MessageError:
+        return b""
+
+
+def session_bind(host_key: bytes, session: bytes, signature: bytes) -> bytes:
+    """A session-bind request."""
+    fields = b"".join(framed(field) for field in (SESSION_BIND, host_key, session, signature))
+    return bytes([EXTENSION]) + fields + b"\x00"
 
 
 def bound_host(message: bytes) -> tuple[bytes, bool]:

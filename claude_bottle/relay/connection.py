@@ -10,6 +10,7 @@ import os
 
 from claude_bottle.relay.drain import part
 from claude_bottle.relay.gate import MOST_REFUSALS
+from claude_bottle.relay.handshake import Handshake
 from claude_bottle.relay.pin import is_ssh
 from claude_bottle.relay.pump import Side
 from claude_bottle.relay.refusal import HOST_NOT_ALLOWED, SERVICE_NOT_AVAILABLE, TOO_MANY_CONNECTIONS, disconnect
@@ -120,6 +121,8 @@ class Connection:
         client = self.client
         upstream = Side(self, sock, "upstream", self._entry.download, identified=True)
         client.peer, upstream.peer = upstream, client
+        if self.gate.signs:
+            upstream.witness = Handshake()
         self.gate.journal.later(self._records.connected(self._number, address))
         if client.identified:
             self._open()
@@ -138,6 +141,12 @@ class Connection:
         if client.peer is not None:
             client.peer.write(first)
             client.refresh()
+
+    def on_handshake(self, upstream: Side) -> None:
+        """The upstream has said all it says in the clear."""
+        witness, upstream.witness = upstream.witness, None
+        if witness is not None and witness.host_key:
+            self.gate.prove(self._entry.alias, witness.host_key, witness.signature)
 
     def on_timeout(self) -> None:
         """Refused and silent, not identified in time, or idle."""

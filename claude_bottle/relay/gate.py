@@ -17,6 +17,21 @@ MOST_REFUSALS = 128
 """clients that are being told why they were refused, at once; others are just closed"""
 
 
+MOST_PROOFS = 64
+"""handshakes remembered: a client asks for its signature right after its own"""
+
+
+class Proof:
+    """What a declared host has signed: that it has the host key, in one session."""
+
+    __slots__ = ("alias", "host_key", "signature")
+
+    def __init__(self, alias: str, host_key: bytes, signature: bytes) -> None:
+        self.alias = alias
+        self.host_key = host_key
+        self.signature = signature
+
+
 class Gate:
     """The gate's shared state."""
 
@@ -27,6 +42,10 @@ class Gate:
         self.resolver = Resolver(self.loop)
         self.pipes = PipePool(_MOST_PIPES)
         self.allowed = config.allowed
+        self.signs = config.agent is not None
+        """whether there are keys, and so signatures to vouch for"""
+        self.proofs: list[Proof] = []
+        """the latest handshakes, the newest last"""
         self.open_connections = 0
         self.open_refusals = 0
         self.open_drains = 0
@@ -45,3 +64,8 @@ class Gate:
         if entry.download.spent:
             return "the download limit is used up", f"{entry.rule}.download_limit_bytes"
         return "", ""
+
+    def prove(self, alias: str, host_key: bytes, signature: bytes) -> None:
+        """Remember a handshake."""
+        del self.proofs[: -MOST_PROOFS + 1]
+        self.proofs.append(Proof(alias, host_key, signature))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _socket import socket
 
     from claude_bottle.relay.connection import Connection
+    from claude_bottle.relay.handshake import Handshake
     from claude_bottle.relay.limits import Budget
     from claude_bottle.relay.pipes import Pipe
 
@@ -65,6 +66,7 @@ class Side:
         "shut",
         "sock",
         "streak",
+        "witness",
     )
 
     def __init__(self, connection: Connection, sock: socket, name: str, budget: Budget, identified: bool) -> None:
@@ -94,6 +96,8 @@ class Side:
         """copied bytes it could not take yet"""
         self.pipe: Pipe | None = None
         """spliced bytes it could not take yet"""
+        self.witness: Handshake | None = None
+        """reads along what comes from here before encryption, if that is wanted"""
         connection.gate.loop.watch(self.fd, self, EPOLLIN)
 
     @property
@@ -148,6 +152,8 @@ class Side:
             self.bulk = self.streak >= _ENTER_BULK
         else:
             self.streak = 0
+        if self.witness is not None and not self.witness.feed(data):
+            self.connection.on_handshake(self)
         sent = peer.write(data)
         if self.quick and self.received > size:  # the kernel itself is quick with the first
             self.quick -= 1

@@ -16,7 +16,7 @@ from claude_bottle.relay.agent_messages import (
     certificate_authority,
     framed,
     request_name,
-    signing_key,
+    signing_request,
     split_message,
 )
 
@@ -49,7 +49,7 @@ def test_length_that_cannot_be(length: int) -> None:
 @settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    for read in (signing_key, bound_host):
+    for read in (signing_request, bound_host):
         with contextlib.suppress(MessageError):
             read(b"\x0d" + data)
     assert isinstance(certificate_authority(data), bytes)
@@ -57,7 +57,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 def test_fields() -> None:
-    assert signing_key(b"\x0d" + string(b"key") + string(b"data") + bytes(4)) == b"key"
+    assert signing_request(b"\x0d" + string(b"key") + string(b"data") + bytes(4)) == (b"key", b"data")
     bind = b"\x1b" + string(b"session-bind@openssh.com") + string(b"host") + string(b"id") + string(b"signature")
     assert bound_host(bind + b"\0") == (b"host", False)
     assert bound_host(bind + b"\1") == (b"host", True)
@@ -65,7 +65,7 @@ def test_fields() -> None:
         with pytest.raises(MessageError):
             bound_host(wrong)
     with pytest.raises(MessageError):
-        signing_key(b"\x0d" + string(b"key") + string(b"data") + bytes(5))
+        signing_request(b"\x0d" + string(b"key") + string(b"data") + bytes(5))
 
 
 def test_names() -> None:
