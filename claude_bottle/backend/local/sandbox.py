@@ -132,9 +132,13 @@ def copied_files() -> Iterator[PurePosixPath]:
 
 
 def _private_folders(plan: BottlePlan) -> Iterator[str]:
-    """Fresh folders in memory; the memory limit, if any, bounds each of them."""
+    """Fresh folders in memory; half of the memory limit, if any, bounds each of them.
+
+    With all of it, a program that fills one would be killed, not told that the disk is full. The kernel's own default
+    is half of the machine's memory (tmpfs(5)).
+    """
     limit = plan.bottle.resources.memory_bytes
-    size = ("--size", str(limit)) if limit else ()
+    size = ("--size", str(limit // 2)) if limit else ()
     yield from ("--proc", "/proc", "--dev", "/dev")
     for folder, mode in (("/tmp", "1777"), ("/var/tmp", "1777"), (str(plan.caller.home), "0700")):
         yield from (*size, "--perms", mode, "--tmpfs", folder)
