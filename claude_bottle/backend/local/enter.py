@@ -7,6 +7,7 @@ every capability and gained the system call filter before it becomes the program
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -42,6 +43,9 @@ NAMESPACES = {"ipc": 0x08000000, "uts": 0x04000000, "net": 0x40000000, "cgroup":
 """clone(2) flags by file name below /proc/PID/ns; mnt is entered after these, because it takes /proc away"""
 
 CLONE_NEWNS = 0x00020000
+
+INHERITED_LIMITS = (resource.RLIMIT_DATA, resource.RLIMIT_NPROC)
+"""what stands in for a control group where none can be made"""
 
 
 def run_inside(
@@ -91,10 +95,11 @@ def _fork_guard(
         try:
             _become_guard(parent)
             program = filter_program(filter_fd)
+            limits = {kind: resource.prlimit(pid, kind) for kind in INHERITED_LIMITS}
             _join(pid, groups)
             child = os.fork()
             if child == 0:
-                _become_program(command, env, workdir, streams, program)
+                _become_program(command, env, workdir, streams, program, limits)
             _pass_signals_to(child)
             os.close(fail_write)
             status = exit_status(os.waitpid(child, 0)[1])
@@ -171,9 +176,13 @@ def _become_program(
     workdir: str,
     streams: Mapping[int, int],
     program: _FilterProgram,
+    limits: Mapping[int, tuple[int, int]],
 ) -> None:
     """Drop everything and execute; runs in the forked child inside the bottle and never returns."""
     try:
+        for kind, value in limits.items():
+            with suppress(ValueError):  # our own are lower already
+                resource.setrlimit(kind, value)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         drop_capabilities()
