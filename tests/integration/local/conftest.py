@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.bottle import World
 from tests.support.sshd import SSHServer
 
