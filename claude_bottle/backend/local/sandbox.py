@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from claude_bottle.errors import UsageError
 from claude_bottle.manifest import Mount
 from claude_bottle.plan import AGENT_SOCKET, BottlePlan
 from claude_bottle.workfolder.protect import Protection
@@ -161,8 +162,24 @@ def _files(file_fds: Mapping[PurePosixPath, int]) -> Iterator[str]:
         yield from ("--perms", "0644", "--file", str(fd), str(path))
 
 
+def refuse_read_only_targets(plan: BottlePlan) -> None:
+    """Refuse a mount where the system is seen read-only and has nothing yet: no place for it can be made.
+
+    Raises:
+        UsageError: with the mount's place in the manifest.
+    """
+    for index, mount in enumerate(plan.bottle.mounts):
+        if not mount.target.exists() and any(mount.target.is_relative_to(folder) for folder in SYSTEM_FOLDERS):
+            raise UsageError(
+                f"{mount.target} does not exist, and cannot be made in a read-only system folder",
+                where=f"{plan.rule_prefix}.mounts[{index}].target",
+                hint="choose a target in the home folder, or below /mnt or /srv",
+            )
+
+
 def _mounts(plan: BottlePlan) -> Iterator[str]:
     """The work folder, behind the mounts around it and before all others: a mount may lie in it."""
+    refuse_read_only_targets(plan)
     around = [mount for mount in plan.bottle.mounts if plan.workdir.is_relative_to(mount.target)]
     for mount in around:
         yield from _mount(mount)

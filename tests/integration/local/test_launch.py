@@ -44,3 +44,35 @@ def test_two_bottles_of_one_name_get_names_of_their_own(world: World) -> None:
         first.terminate()
         assert first.wait(20) == 128 + 15
         first.communicate()
+
+
+def test_mounts_are_read_only_unless_writable(world: World) -> None:
+    for name in ("seen", "shared"):
+        (world.root / name).mkdir()
+        (world.root / name / "file").write_text(f"{name}\n")
+    world.bottle["mounts"] = [
+        {"source": str(world.root / "seen"), "target": "/mnt/seen"},
+        {"source": str(world.root / "shared"), "target": "/mnt/shared", "writable": True},
+    ]
+    done = world.sh("cat /mnt/*/file; echo more >> /mnt/shared/file; echo more >> /mnt/seen/file")
+    assert done.stdout == "seen\nshared\n"
+    assert "Read-only file system" in done.stderr
+    assert (world.root / "shared/file").read_text() == "shared\nmore\n"
+    assert (world.root / "seen/file").read_text() == "seen\n"
+
+
+def test_a_mount_where_none_can_be_made_is_a_clear_error(world: World) -> None:
+    world.bottle["mounts"] = [{"source": str(world.work), "target": "/opt/no/such/place"}]
+    done = world.run("true")
+    assert done.returncode == 2
+    assert "bottles.dev.mounts[0].target" in done.stderr
+
+
+def test_nothing_of_the_callers_environment_goes_in_that_is_not_named(world: World) -> None:
+    world.environ |= {"SECRET_TOKEN": "s3cret", "API_KEY": "given"}
+    world.bottle |= {"pass_env": ["API_KEY"], "env": {"EDITOR": "vim"}}
+    inside = dict(line.split("=", 1) for line in world.run("env").stdout.splitlines())
+    assert "SECRET_TOKEN" in world.outside("env").stdout
+    assert "SECRET_TOKEN" not in inside
+    assert (inside["API_KEY"], inside["EDITOR"], inside["TERM"]) == ("given", "vim", "xterm-256color")
+    assert "s3cret" not in world.sh("cat /proc/*/environ | tr '\\0' '\\n'").stdout
