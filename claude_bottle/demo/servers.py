@@ -116,6 +116,7 @@ class SSHServer:
         with log.open("wb") as writing:
             argv = (str(find_program("sshd")), "-D", "-e", "-f", str(config))
             self._process = spawn(argv, env={"PATH": os.defpath}, fds={2: writing.fileno()})
+            self._process.require()
         # sshd says on stderr that it listens, and there is no descriptor to wait on for a line in a file
         deadline = time.monotonic() + START_TIMEOUT_S
         ended = select.poll()

@@ -32,7 +32,7 @@ class Gate:
         """Start the process.
 
         Raises:
-            BackendError: the interpreter or the log cannot be opened.
+            OSError: the log cannot be opened.
         """
         self._log = log
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -60,6 +60,7 @@ class Gate:
         Raises:
             BackendError: it said why not, ended, or did not answer in time.
         """
+        self.process.require()
         answer = b""
         poll = select.poll()
         poll.register(self.control, select.POLLIN)

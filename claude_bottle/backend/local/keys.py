@@ -2,11 +2,12 @@
 
 Each key is added with a destination constraint per entry (`ssh-add -h`): OpenSSH binds every signature to the host key
 of the real session, so a key declared for one host cannot sign for another, whatever asks. The agent's socket stays
-outside; the gate's filter in front of it is what the bottle sees. What remains is two steps, so that the agent's start
-overlaps with other work:
+outside; the gate's filter in front of it is what the bottle sees. What remains is three steps, so that the agent's
+start and the adding overlap with other work:
 
-    spawn_agent   read the key files (all mistakes show here), start ssh-agent
-    add_keys      wait until it listens, add the keys, ask for passphrases
+    spawn_agent    read the key files (all mistakes show here), start ssh-agent
+    begin_adding   wait until it listens, begin to add the keys that need no passphrase
+    add_keys       wait until they are added, ask for passphrases
 
 Source: OpenSSH 8.9 release notes and PROTOCOL.agent, restrict-destination-v00@openssh.com.
 """
@@ -52,6 +53,8 @@ class AgentProcess:
         self._folder = folder
         self._keys = keys
         self._stopped = False
+        self._adding: list[tuple[_Key, openssh.Running]] | None = None
+        """keys that are being added; None before that has begun"""
         self.socket = folder / SOCKET_NAME
         """path of the agent's socket; connecting there is using the keys"""
         self.socket.unlink(missing_ok=True)
@@ -67,6 +70,20 @@ class AgentProcess:
             for index in key.entries
         }
 
+    def begin_adding(self) -> None:
+        """Begin to add the keys without passphrase, side by side; `add_keys` waits for them.
+
+        Raises:
+            BackendError: ssh-agent does not start, or OpenSSH is not installed.
+        """
+        if self._adding is None:
+            (self._folder / KNOWN_HOSTS_NAME).write_text(render_known_hosts(self._bottle), encoding="utf-8")
+            self._wait_until_listening()
+            self._adding = []
+            for key in self._keys:
+                if not key.identity.encrypted:
+                    self._adding.append((key, self._start(self._ssh_add_argv(key))))
+
     def add_keys(self, *, ask: bool) -> None:
         """Add every key, asking on the terminal for passphrases if `ask`; on any failure the agent is stopped.
 
@@ -74,16 +91,13 @@ class AgentProcess:
             IdentityError: a key that cannot be added: wrong passphrase, no terminal to ask on, file not private.
             BackendError: ssh-agent does not start, or OpenSSH is older than 8.9.
         """
-        known_hosts = self._folder / KNOWN_HOSTS_NAME
         try:
-            known_hosts.write_text(render_known_hosts(self._bottle), encoding="ascii")
-            self._wait_until_listening()
-            self._add_all(ask)
+            self.begin_adding()
+            self._finish_adding(ask)
         except BaseException:
             self.stop()
             raise
-        finally:
-            known_hosts.unlink(missing_ok=True)
+        (self._folder / KNOWN_HOSTS_NAME).unlink()
 
     def gate_config(self) -> dict[str, object]:
         """The gate's "agent" configuration: the socket, and which aliases each key and host key belong to.
@@ -104,6 +118,9 @@ class AgentProcess:
         if self._stopped:
             return
         self._stopped = True
+        for _key, running in self._adding or ():
+            running.abandon()
+        (self._folder / KNOWN_HOSTS_NAME).unlink(missing_ok=True)
         openssh.end(self.pid)
         os.close(self._output)
         self.socket.unlink(missing_ok=True)
@@ -123,18 +140,11 @@ class AgentProcess:
             reason = printed.decode(errors="replace").strip() or "it ended at once"
             raise BackendError(f"ssh-agent does not start: {reason}", where=str(self._folder))
 
-    def _add_all(self, ask: bool) -> None:
-        """Keys without passphrase side by side, then one question after the other."""
-        open_keys = [key for key in self._keys if not key.identity.encrypted]
-        running = []
-        try:
-            for key in open_keys:
-                running.append(self._start(self._ssh_add_argv(key)))
-            for key in open_keys:
-                _require_added(key, *running.pop(0).finish())
-        finally:
-            for each in running:
-                each.abandon()
+    def _finish_adding(self, ask: bool) -> None:
+        """Wait for the keys without passphrase, then ask one question after the other."""
+        while self._adding:
+            key, running = self._adding.pop(0)
+            _require_added(key, *running.finish())
         for key in self._keys:
             if key.identity.encrypted:
                 _require_added(key, *self._add_asking(key, ask))

@@ -233,7 +233,7 @@ class Launch:
         return terminal
 
     def _start_sandbox(self, terminal: Terminal | None, keys: AgentProcess | None, watch: WorkFolderWatch) -> Sandbox:
-        """Start bubblewrap; it makes the namespaces and waits."""
+        """Start bubblewrap, which makes the namespaces and waits; begin to add the keys meanwhile."""
         program = find_bubblewrap(self._store.root / ".bubblewrap.json")
         info_read, info_write = os.pipe()
         block_read, block_write = os.pipe()
@@ -261,8 +261,13 @@ class Launch:
                 fds = self._streams(terminal, closing) | table.fds | {BUILT_FD: built_write, RELEASE_FD: release_read}
                 monitor = spawn(argv, env=self._plan.env, fds=fds, name=self._record["mark"])
             self._undo.callback(monitor.kill)
-            sandbox = Sandbox(monitor, read_child_pid(info.fileno()), block, built, release)
-        self._undo.callback(sandbox.end)
+            try:
+                if keys is not None:
+                    keys.begin_adding()
+            finally:  # even then: the bottle's first process, which can outlive a killed bubblewrap, has to be known
+                monitor.require()
+                sandbox = Sandbox(monitor, read_child_pid(info.fileno()), block, built, release)
+                self._undo.callback(sandbox.end)
         return sandbox
 
     def _streams(self, terminal: Terminal | None, closing: ExitStack) -> dict[int, int]:
@@ -291,9 +296,6 @@ class Launch:
 
     def _hand_over(self, sandbox: Sandbox, gate: Gate, keys: AgentProcess | None) -> None:
         """Give the keys to their agent, and the listeners to the gate."""
-        if keys is not None:
-            self._options.step("")  # a passphrase may be asked for
-            keys.add_keys(ask=not self._options.detached)
         agent = keys.gate_config() if keys is not None else None
         gate.configure(gate_config(self._plan, audit=self._folder.audit, agent=agent))
         try:
@@ -304,6 +306,8 @@ class Launch:
         if keys is not None:
             send_listeners(gate.control, [self._agent_listener])
             self._agent_listener.close()
+            self._options.step("")  # a passphrase may be asked for
+            keys.add_keys(ask=not self._options.detached)
 
     def _limit(self, sandbox: Sandbox) -> None:
         limits = plan_limits(self._plan.bottle.resources, f"{self._plan.slug}-{os.getpid()}")

@@ -40,14 +40,11 @@ def spawn(
     env: Mapping[str, str],
     fds: Mapping[int, int],
     name: str = "",
-) -> "Child":
-    """Start a program in a session of its own.
+) -> "Program":
+    """Start a program in a session of its own; whether it could be executed, `Program.require` tells.
 
     `fds` maps the child's descriptor numbers to ours; numbers 0, 1 and 2 that are missing become /dev/null. `name`
     stands in the place of the program's path in what `ps` shows.
-
-    Raises:
-        BackendError: the program cannot be executed.
     """
     fail_read, fail_write = os.pipe()
     parent = os.getpid()
@@ -55,12 +52,7 @@ def spawn(
     if pid == 0:
         _exec_child(argv, env, fds, name, parent, fail_write)
     os.close(fail_write)
-    with os.fdopen(fail_read, "rb") as failure:
-        reason = failure.read()
-    if reason:
-        os.waitpid(pid, 0)
-        raise BackendError(f"cannot execute {argv[0]}: {reason.decode()}")
-    return Child(pid)
+    return Program(pid, argv[0], fail_read)
 
 
 def _exec_child(
@@ -204,6 +196,35 @@ class Child:
         """End it at once and reap it; idempotent."""
         self.signal(signal.SIGKILL)
         self.wait(KILL_WAIT_S)
+
+
+class Program(Child):
+    """A child that has to become another program first."""
+
+    def __init__(self, pid: int, path: str, failure_fd: int) -> None:
+        """Hold child `pid`; on `failure_fd` comes why `path` cannot be executed, or the end of file once it is."""
+        super().__init__(pid)
+        self._path = path
+        self._failure = open(failure_fd, "rb")  # noqa: SIM115 - closed by `require` and `wait`
+
+    def require(self) -> None:
+        """Wait until the program is executed.
+
+        Raises:
+            BackendError: it cannot be.
+        """
+        with self._failure as failure:
+            reason = failure.read()
+        if reason:
+            self.wait()
+            raise BackendError(f"cannot execute {self._path}: {reason.decode()}")
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """See `Child.wait`."""
+        status = super().wait(timeout_s)
+        if status is not None:
+            self._failure.close()
+        return status
 
 
 def exit_status(wait_status: int) -> int:
