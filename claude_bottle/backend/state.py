@@ -108,7 +108,8 @@ class BottleFolder:
             temporary.write_text(json.dumps(record))
             temporary.replace(self.path / RECORD)
         except OSError as error:
-            raise BackendError(f"cannot write: {error.strerror}", where=str(temporary)) from error
+            hint = "make room there, or set XDG_STATE_HOME to another folder"
+            raise BackendError(f"cannot write: {error.strerror}", where=str(temporary), hint=hint) from error
 
     def clear(self) -> None:
         """Remove all that belongs to a run; the audit log, kept texts and what a detached agent printed stay."""
@@ -127,11 +128,20 @@ class StateStore:
         self.runtime = runtime_root(environ, home)
 
     def folders(self) -> Iterator[BottleFolder]:
-        """Yield every bottle that has ever run, by name."""
-        if self.root.is_dir():
-            for path in sorted(self.root.iterdir()):
-                if path.is_dir() and not path.name.startswith("."):
-                    yield BottleFolder(self.root, path.name)
+        """Yield every bottle that has ever run, by name.
+
+        Raises:
+            BackendError: their folder cannot be read.
+        """
+        try:
+            paths = sorted(self.root.iterdir()) if self.root.exists() else []
+        except OSError as error:
+            raise BackendError(
+                f"cannot read folder: {error.strerror}", where=str(self.root), hint="set XDG_STATE_HOME"
+            ) from error
+        for path in paths:
+            if path.is_dir() and not path.name.startswith("."):
+                yield BottleFolder(self.root, path.name)
 
     def folder(self, slug: str) -> BottleFolder:
         """Return one bottle's folder.

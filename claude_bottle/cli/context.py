@@ -35,8 +35,18 @@ def print_error(error: BottleError) -> None:
 
 
 def home() -> Path:
-    """Return the caller's home folder."""
-    return Path.home()
+    """Return the caller's home folder.
+
+    Raises:
+        UsageError: there is none, or a fresh folder in its place would cover the whole system.
+    """
+    try:
+        folder = Path.home()
+    except RuntimeError:
+        raise UsageError("the user has no home folder", where="HOME", hint="set HOME to a folder of yours") from None
+    if not folder.is_absolute() or folder == Path("/"):
+        raise UsageError(f"{str(folder)!r} cannot be a home folder", where="HOME", hint="set HOME to a folder of yours")
+    return folder
 
 
 def state_store() -> "StateStore":

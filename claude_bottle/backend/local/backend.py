@@ -30,8 +30,12 @@ class LocalBackend(Backend):
         """See `Backend.run`."""
         from claude_bottle.backend.local.launch import Launch
 
-        sweep(folder, self._store.runtime / folder.slug, self._say)
-        return Launch(plan, folder, self._store, options).run()
+        try:
+            sweep(folder, self._store.runtime / folder.slug, self._say)
+            return Launch(plan, folder, self._store, options).run()
+        except OSError as error:  # a full disk, no descriptors left: any step can meet these
+            where = str(error.filename or "local backend")
+            raise BackendError(f"the bottle cannot run: {error.strerror or error}", where=where) from error
 
     def describe(self, plan: BottlePlan) -> Mapping[str, Any]:
         """See `Backend.describe`; descriptors and run-time paths stand as names."""
