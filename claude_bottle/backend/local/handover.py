@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import struct
+import time
 from collections.abc import Sequence
 
 from claude_bottle.backend.local.namespace import enter_network
@@ -24,6 +25,9 @@ FDS_PER_MESSAGE = 250
 
 MARK = b"L"
 """the data byte that carries listeners"""
+
+LOOPBACK_TIMEOUT_S = 10.0
+LOOPBACK_POLL_S = 0.0005
 
 RTM_NEWADDR = 20
 NLM_F_REQUEST_ACK_CREATE = 0x0001 | 0x0004 | 0x0400
@@ -63,6 +67,7 @@ def _run_helper(pid: int, listeners: Sequence[Listener], control: socket.socket,
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
             enter_network(pid)
+            wait_for_loopback()
             add_addresses(listeners)
             send_listeners(control, [listen(item.address, item.port) for item in listeners])
             status = 0
@@ -70,6 +75,26 @@ def _run_helper(pid: int, listeners: Sequence[Listener], control: socket.socket,
         os.write(fail_write, (error.strerror or str(error)).encode())
     finally:
         os._exit(status)
+
+
+def wait_for_loopback() -> None:
+    """Return once bubblewrap, which works beside us, has brought the loopback interface up: nothing binds before.
+
+    Its routes come a moment after the message that it is up, so this tries until one is there. Connecting needs it;
+    binding does not where no table of local addresses has been made yet.
+
+    Raises:
+        OSError: it did not come up in time.
+    """
+    deadline = time.monotonic() + LOOPBACK_TIMEOUT_S
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+        while True:
+            try:
+                return probe.connect(("127.255.255.254", 9))
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOPBACK_POLL_S)
 
 
 def listen(address: str, port: int) -> socket.socket:
