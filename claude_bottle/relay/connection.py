@@ -235,7 +235,7 @@ class Connection:
         self.closed = True
         self.gate.loop.disarm(self)
         for side in self._sides():
-            side.give_pipe_back()
+            side.discard()
             side.peer = None
             if self.ending or side is reset:
                 part(self.gate, side.sock, reset=side is reset)

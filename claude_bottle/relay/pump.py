@@ -16,6 +16,8 @@ import os
 from _socket import IPPROTO_TCP, MSG_PEEK, SHUT_WR, TCP_QUICKACK
 from select import EPOLLIN, EPOLLOUT
 
+from claude_bottle.relay.outlet import SPLICE_FLAGS, Outlet
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
@@ -39,13 +41,8 @@ _QUICK_READS = 60
 """reads whose acknowledgement is sent at once. OpenSSH's login meets Nagle and delayed acknowledgements: without
 this, `ssh host true` stalls for 40 ms three times. The kernel forgets the option, so it is set after each read."""
 
-_SPLICE_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
-"""Not SPLICE_F_MORE: it would hold back the tail of a transfer."""
 
-_UNWATCHED = -1
-
-
-class Side:
+class Side(Outlet):
     """One of the two sockets. `peer` is the other, None until the upstream is connected."""
 
     __slots__ = (
@@ -54,33 +51,25 @@ class Side:
         "connection",
         "ended",
         "failed",
-        "fd",
-        "held",
         "identified",
-        "interest",
         "name",
         "peer",
-        "pipe",
         "quick",
         "received",
         "shut",
-        "sock",
         "streak",
         "witness",
     )
 
     def __init__(self, connection: Connection, sock: socket, name: str, budget: Budget, identified: bool) -> None:
+        super().__init__(connection.gate, sock)
         self.connection = connection
-        self.sock = sock
-        self.fd = sock.fileno()
         self.name = name
         """who is behind it: bottle or upstream"""
         self.peer: Side | None = None
         self.budget = budget
         self.identified = identified
         """whether what comes from here may be forwarded"""
-        self.interest = EPOLLIN
-        """events watched for; `_UNWATCHED` when out of the loop"""
         self.received = 0
         """bytes read from here and not lost since"""
         self.quick = _QUICK_READS
@@ -92,30 +81,23 @@ class Side:
         """why it broke, if it did"""
         self.shut = False
         """end of data has been passed on to it"""
-        self.held = b""
-        """copied bytes it could not take yet"""
-        self.pipe: Pipe | None = None
-        """spliced bytes it could not take yet"""
         self.witness: Handshake | None = None
         """reads along what comes from here before encryption, if that is wanted"""
-        connection.gate.loop.watch(self.fd, self, EPOLLIN)
-
-    @property
-    def waiting(self) -> int:
-        """How many bytes for this socket wait."""
-        return len(self.held) if self.pipe is None else self.pipe.filled
 
     def on_event(self, mask: int) -> None:
         """Move what can be moved."""
+        connection = self.connection
+        connection.active_at = self.gate.loop.now
         if mask & EPOLLOUT:
-            self.flush()
-        if mask & ~EPOLLOUT and not self.connection.closed:
-            if not self.interest & EPOLLIN:
-                self._hung_up()
-            elif self.identified:
-                self.read()
-            else:
-                self.connection.identify()
+            self._flush()
+        if mask == EPOLLOUT or connection.closed:
+            return
+        if not self.interest & EPOLLIN:
+            self._hung_up()
+        elif self.identified:
+            self.read()
+        else:
+            connection.identify()
 
     def on_crash(self) -> None:
         """Give up the whole connection."""
@@ -125,7 +107,6 @@ class Side:
 
     def read(self) -> None:
         """Forward what is there, up to the fair share."""
-        self.connection.active_at = self.connection.gate.loop.now
         peer = self.peer
         if peer is not None:
             for _ in range(_SHARE):
@@ -165,17 +146,18 @@ class Side:
         left = self.budget.left
         if left is not None and left <= 0:
             return self._at_limit()
-        pipes = self.connection.gate.pipes
+        pipes = self.gate.pipes
         pipe = pipes.take()
         if pipe is None:
             return self._copy(peer)
         try:
             # Only ever into an empty pipe: EAGAIN then means "no data" and not "pipe full".
             most = pipe.size if left is None else min(pipe.size, left)
-            size = os.splice(self.fd, pipe.sink, most, flags=_SPLICE_FLAGS)
+            pipe.filled = os.splice(self.fd, pipe.sink, most, flags=SPLICE_FLAGS)
         except OSError as error:
             pipes.give(pipe)
             return False if error.errno == errno.EAGAIN else self._read_failed(error)
+        size = pipe.filled
         if not size:
             pipes.give(pipe)
             return self._end()
@@ -183,8 +165,7 @@ class Side:
         self.streak = min(self.streak + 1, 0) if size >= LARGE else self.streak - 1
         if self.streak <= _LEAVE_BULK:
             self.bulk, self.streak = False, 0
-        pipe.filled = size
-        return peer.pour(pipe) and size >= CHUNK
+        return peer.write_pipe(pipe) and size >= CHUNK
 
     def took(self, size: int) -> None:
         """Account for bytes read from here."""
@@ -232,69 +213,48 @@ class Side:
     # Writing
 
     def write(self, data: bytes) -> bool:
-        """Send `data` and keep what the socket does not take; whether it took all."""
+        """Send bytes of the peer; whether all went out."""
         try:
-            sent = os.write(self.fd, data)
-        except BlockingIOError:
-            sent = 0
+            return self.send(data) or self._hold_back()
         except OSError as error:
-            self.held = data
             return self._write_failed(error)
-        if sent == len(data):
-            return True
-        self.held = data[sent:]
-        self._pause_peer()
+
+    def write_pipe(self, pipe: Pipe) -> bool:
+        """Send a pipeful of the peer's; whether all went out."""
+        try:
+            return self.pour(pipe) or self._hold_back()
+        except OSError as error:
+            return self._write_failed(error)
+
+    def _hold_back(self) -> bool:
+        """Stop reading from the peer until this socket can take more."""
+        self.refresh()
+        if self.peer is not None:
+            self.peer.refresh()
         return False
 
-    def pour(self, pipe: Pipe) -> bool:
-        """Send what is in `pipe` and keep the pipe until it is empty; whether it is."""
-        try:
-            while pipe.filled:
-                pipe.filled -= os.splice(pipe.source, self.fd, pipe.filled, flags=_SPLICE_FLAGS)
-        except BlockingIOError:
-            if self.pipe is None:
-                self.pipe = pipe
-                self._pause_peer()
-            return False
-        except OSError as error:
-            self.pipe = pipe
-            return self._write_failed(error)
-        self.pipe = None
-        self.connection.gate.pipes.give(pipe)
-        return True
-
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Send what waits, then let the peer go on."""
-        self.connection.active_at = self.connection.gate.loop.now
-        if self.pipe is not None:
-            done = self.pour(self.pipe)
-        else:
-            data, self.held = self.held, b""
-            done = self.write(data)
+        try:
+            done = self.send_held() if self.pipe is None else self.pour(self.pipe)
+        except OSError as error:
+            done = self._write_failed(error)
         if done and self.peer is not None:
             self.refresh()
             self.peer.refresh()
             self.peer.settle()
 
-    def _pause_peer(self) -> None:
-        self.refresh()
-        if self.peer is not None:
-            self.peer.refresh()
-
     def _write_failed(self, error: OSError) -> bool:
         """Its reader is gone; what it sent before may still be there to be read."""
         self._break(error)
         self.refresh()
-        if self.peer is not None:
-            self.settle()
+        self.settle()
         return False
 
     def _break(self, error: OSError) -> None:
         """Drop what waits for this socket and stop reading what could only go there."""
         self.failed = self.failed or _cause(self.name, error)
-        lost = self.waiting
-        self.held = b""
-        self.give_pipe_back()
+        lost = self.discard()
         if self.peer is not None:
             self.peer.received -= lost
             self.peer.ended = True
@@ -309,48 +269,31 @@ class Side:
             return
         if self.connection.ending:
             self.connection.finish_cut()
-            return
-        if self.failed:
+        elif self.failed:
             self.connection.close(self.failed, reset=peer)
-        elif peer.failed:
-            self.refresh()
         elif self.shut:
             self.connection.close("eof")
-        elif not peer.shut:
-            peer.shut = True
-            try:
-                peer.sock.shutdown(SHUT_WR)
-            except OSError as error:
-                peer._write_failed(error)
+        else:
+            if not peer.shut and not peer.failed:
+                peer.shut_down()
             self.refresh()
+
+    def shut_down(self) -> None:
+        """Pass on that the peer sends no more."""
+        self.shut = True
+        try:
+            self.sock.shutdown(SHUT_WR)
+        except OSError as error:
+            self._write_failed(error)
 
     def refresh(self) -> None:
         """Watch for what can be acted on now."""
+        if self.connection.closed:
+            return
         want = EPOLLOUT if self.waiting else 0
         if not self.ended and (not self.identified or (self.peer is not None and not self.peer.waiting)):
             want |= EPOLLIN
-        if want == self.interest or self.connection.closed:
-            return
-        loop = self.connection.gate.loop
-        if self.interest != _UNWATCHED:
-            loop.rewatch(self.fd, want)
-        elif want:
-            loop.watch(self.fd, self, want)
-        else:
-            return
-        self.interest = want
-
-    def unwatch(self) -> None:
-        """Leave the loop: a hang-up is reported for as long as the socket is watched."""
-        if self.interest != _UNWATCHED:
-            self.connection.gate.loop.unwatch(self.fd)
-            self.interest = _UNWATCHED
-
-    def give_pipe_back(self) -> None:
-        """Return the pipe, if any, with what is in it."""
-        if self.pipe is not None:
-            self.connection.gate.pipes.give(self.pipe)
-            self.pipe = None
+        self.watch_for(want)
 
 
 def _cause(name: str, error: OSError) -> str:
