@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from claude_bottle.cli import context
+from claude_bottle.workfolder.files import show
 
 if TYPE_CHECKING:
     from claude_bottle.backend.state import BottleFolder
@@ -78,7 +79,7 @@ def summary(record: Mapping[str, Any]) -> str:
     target = f"{record.get('entry')} ({record.get('host')}:{record.get('port')})"
     match record["event"]:
         case "launch":
-            return f"{json.dumps(record['command'])} in {record['workdir']}"
+            return f"{json.dumps(record['command'])} in {show(record['workdir'])}"
         case "stop":
             return f"status {record['status']} after {record['duration_s']:g} s"
         case "connect":

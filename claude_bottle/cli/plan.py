@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from claude_bottle.cli import context, run
+from claude_bottle.workfolder.files import show
 
 EXAMPLE = "claude-bottle plan fixer\n  claude-bottle plan fixer --json | jq .listeners"
 PROGRAM = "[-- CMD ...]"
@@ -35,7 +37,8 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     else:
-        sys.stdout.write("\n".join(render(facts)) + "\n")
+        lines = "\n".join(render(facts)).split("\n")
+        sys.stdout.writelines(f"{show(line)}\n" for line in lines)
     return 0
 
 
@@ -57,4 +60,4 @@ def render(facts: dict[str, Any]) -> Iterator[str]:
         yield f"\n{path}:"
         yield from (f"  {line}" for line in text.splitlines())
     yield "\nbwrap arguments:"
-    yield f"  {' '.join(facts['bwrap'])}"
+    yield f"  {shlex.join(facts['bwrap'])}"

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.cli import context
+from claude_bottle.workfolder.files import show
 
 if TYPE_CHECKING:
     from claude_bottle.backend.state import BottleFolder
@@ -61,4 +62,4 @@ def render(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value or "-")
+    return ",".join(map(str, value)) if isinstance(value, list) else show(str(value or "-"))
