@@ -91,9 +91,13 @@ def read_manifest(named: str | None) -> "Manifest":
     """
     from claude_bottle.manifest import find_manifest, load_manifest
 
-    path = Path(named) if named else find_manifest(Path.cwd())
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder has been removed", hint="cd to one that exists") from None
+    path = Path(named) if named else find_manifest(here)
     if path is None:
         raise UsageError(
-            "no claude-bottle.toml in this folder or above", where=str(Path.cwd()), hint="write one: claude-bottle init"
+            "no claude-bottle.toml in this folder or above", where=str(here), hint="write one: claude-bottle init"
         )
     return load_manifest(path)
