@@ -65,8 +65,10 @@ def open_for_reading(path: str) -> str:
     return "open"
 
 
-OF_NAMESPACES = ("/proc/sys/net", "/proc/sys/user", "/proc/sys/fs/mqueue", "/proc/sys/kernel/ns_last_pid")
-OF_IPC = ("auto_msgmni", "msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+NAMESPACED_FOLDERS = ("/proc/sys/net", "/proc/sys/user", "/proc/sys/fs/mqueue")
+NAMESPACED = (
+    "auto_msgmni msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced ns_last_pid pid_max hostname domainname"
+).split()
 
 
 def sysctl() -> str:
@@ -74,7 +76,7 @@ def sysctl() -> str:
     for folder, _, names in os.walk("/proc/sys"):
         for name in names:
             path = f"{folder}/{name}"
-            if path.startswith(OF_NAMESPACES) or name in OF_IPC:
+            if path.startswith(NAMESPACED_FOLDERS) or name in NAMESPACED:
                 continue
             try:
                 os.close(os.open(path, os.O_WRONLY))
