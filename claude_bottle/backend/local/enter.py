@@ -29,7 +29,7 @@ from claude_bottle.backend.local.process import (
 )
 from claude_bottle.backend.local.sandbox import SHELL
 from claude_bottle.backend.local.seccomp import compile_filter
-from claude_bottle.backend.local.supervise import Supervisor
+from claude_bottle.backend.local.supervise import Supervisor, signal_group
 from claude_bottle.backend.local.terminal import SignalPipe, Terminal, standard_streams, terminal_streams
 from claude_bottle.errors import BackendError
 
@@ -128,8 +128,7 @@ def _become_guard(parent: int) -> None:
 
 def _pass_signals_to(child: int) -> None:
     def forward(number: int, frame: object) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(child, number)
+        signal_group(child, number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, forward)

@@ -2,6 +2,10 @@
 
 The program inside never holds the caller's terminal: it cannot put bytes into its input, change its settings for good,
 or read from it after the bottle has ended. What it writes passes through unchanged, as with any program.
+
+Rule 1: with input and output both on the terminal the bottle has it alone: raw mode, every key goes in.
+Rule 2: otherwise the rest of a pipeline may use it too (`| less`, `| sudo tee FILE`): its settings stay untouched,
+whole lines go in, and none once another program has changed the settings, because then that one is asking.
 """
 
 import fcntl
@@ -18,6 +22,8 @@ from typing import Any
 from claude_bottle.errors import BackendError
 
 CHUNK_BYTES = 65536
+OFLAG, LFLAG, CC = 1, 3, 6
+"""places in what tcgetattr returns"""
 
 
 class Terminal:
@@ -31,10 +37,15 @@ class Terminal:
         self._saved: list[Any] | None = None
         self._pending = b""
         self._readable = True
+        self._alone = {0, 1} <= set(streams)
         self._input = next((fd for fd in streams if fd == 0), None)
         self._output = next((fd for fd in streams if fd in (1, 2)), None)
-        with suppress(termios.error):
-            termios.tcsetattr(self.slave, termios.TCSANOW, termios.tcgetattr(streams[0]))
+        settings = termios.tcgetattr(streams[0])
+        self._end_of_input: bytes = settings[CC][termios.VEOF]
+        if not self._alone:  # the caller's terminal does these already
+            settings[OFLAG] &= ~termios.OPOST
+            settings[LFLAG] &= ~termios.ECHO
+        termios.tcsetattr(self.slave, termios.TCSANOW, settings)
         self.resize()
 
     def resize(self) -> None:
@@ -44,10 +55,10 @@ class Terminal:
             fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
 
     def attach(self) -> None:
-        """Close our end of the program's side and switch the caller's terminal to raw input."""
+        """Close our end of the program's side and switch the caller's terminal to raw mode if we have it alone."""
         os.close(self.slave)
         self.slave = -1
-        if self._input is not None:
+        if self._alone and self._input is not None:
             self._saved = termios.tcgetattr(self._input)
             tty.setraw(self._input, termios.TCSANOW)
 
@@ -82,7 +93,7 @@ class Terminal:
             if ready[self.master] & ~select.POLLOUT:
                 self._readable = self._copy_out()
         if self._input is not None and self._input in ready:
-            self._read_input()
+            self._read_input(ready[self._input])
 
     def drain(self) -> None:
         """Write out what the program left in the terminal when it ended."""
@@ -98,16 +109,22 @@ class Terminal:
         write_all(self._output if self._output is not None else self.streams[0], data)
         return bool(data)
 
-    def _read_input(self) -> None:
+    def _read_input(self, events: int) -> None:
+        if not self._alone and not reads_lines(0):
+            self._input = None
+            return
         try:
-            self._pending = os.read(0, CHUNK_BYTES)
+            data = os.read(0, CHUNK_BYTES)
         except OSError:
-            self._pending = b""
-        if self._pending:
-            self._feed()
-        else:  # the caller's terminal is gone; its SIGHUP decides what happens
+            data = b""
+        if not data and (self._alone or events & select.POLLHUP):
+            # the caller's terminal is gone; its SIGHUP decides what happens
             self._restore()
             self._input = None
+            return
+        # a line without an end was ended by Ctrl-D
+        self._pending = data if self._alone or data.endswith(b"\n") else data + self._end_of_input
+        self._feed()
 
     def _feed(self) -> None:
         """Give the program as much pending input as its terminal takes."""
@@ -117,6 +134,18 @@ class Terminal:
             return
         except OSError:
             self._pending = b""
+
+
+def reads_lines(fd: int) -> bool:
+    """Tell whether a terminal is as a shell leaves it: whole lines, shown while they are typed.
+
+    A program that asks for a password or for single keys has changed one of the two.
+    """
+    wanted = termios.ICANON | termios.ECHO
+    try:
+        return bool(termios.tcgetattr(fd)[LFLAG] & wanted == wanted)
+    except termios.error:
+        return False
 
 
 def write_all(fd: int, data: bytes) -> None:
