@@ -152,6 +152,7 @@ class Launch:
             if terminal is not None:
                 terminal.detach()
             sandbox.end()
+            gate.stop()  # its last records come before ours
             self._options.step("comparing the work folder")
             changed = watch.report(self._folder)
             self._options.step("")
