@@ -1,8 +1,8 @@
 /* Traffic for the benchmark, cheap enough not to be what is measured: no byte of bulk data is touched here.
  *
  *   load serve PORTS            answer on so many ports of 127.0.0.1 (printed); one thread
- *   load bulk PORT STREAMS MS   receive; print bytes and nanoseconds; keep the connections until stdin ends
- *   load churn PORT CLIENTS MS  connect, greet, be answered, close, again; print connections and nanoseconds
+ *   load bulk PORT STREAMS MS   once all are connected, receive; print bytes and nanoseconds; stay until stdin ends
+ *   load churn PORT CLIENTS MS  connect, greet, be answered, close, again; print how many in time and nanoseconds
  *   load ping PORT TIMES        64 bytes there and back; print the nanoseconds of each, one a line
  *   load hold PORT TIMES        open idle connections; print how many; keep them until stdin ends
  *   load clock [hold]           print CLOCK_MONOTONIC in nanoseconds; `hold`: stay until killed
@@ -24,7 +24,6 @@
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -74,7 +73,7 @@ static void no_delay(int fd) {
 
 /* Server */
 
-enum work { LISTENING = 1, GREETING, BULK, ECHO, HOLD };
+enum work { LISTENING = 1, GREETING, READY, BULK, ECHO, HOLD };
 static unsigned char work_of[MOST_FDS];
 static int epoll_fd, zeros_fd;
 
@@ -116,9 +115,7 @@ static void greet(int fd) {
         close(fd);
         return;
     }
-    work_of[fd] = strstr(line, "-bulk") ? BULK : strstr(line, "-echo") ? ECHO : HOLD;
-    if (work_of[fd] == BULK)
-        watch(EPOLL_CTL_MOD, fd, EPOLLOUT);
+    work_of[fd] = strstr(line, "-bulk") ? READY : strstr(line, "-echo") ? ECHO : HOLD;
 }
 
 static void serve_one(int fd) {
@@ -136,6 +133,10 @@ static void serve_one(int fd) {
         size = read(fd, data, sizeof data);
         if (size <= 0 || (work_of[fd] == ECHO && write(fd, data, size) != size))
             close(fd);
+        else if (work_of[fd] == READY) {
+            work_of[fd] = BULK;
+            watch(EPOLL_CTL_MOD, fd, EPOLLOUT);
+        }
     }
 }
 
@@ -185,13 +186,21 @@ static void receive(int fd, size_t size) {
         fail("answer");
 }
 
+/* STREAMS is at most EVENTS. */
 static void bulk(int port, int streams, long long wanted_ns) {
     struct epoll_event ready[EVENTS];
     long long received = 0, start, end;
+    int fds[EVENTS];
     epoll_fd = epoll_create1(0);
+    for (int i = 0; i < streams; i++) {
+        fds[i] = dial(port, "bulk");
+        receive(fds[i], ANSWER_BYTES);
+        watch(EPOLL_CTL_ADD, fds[i], EPOLLIN);
+    }
     start = now();
-    while (streams-- > 0)
-        watch(EPOLL_CTL_ADD, dial(port, "bulk"), EPOLLIN);
+    for (int i = 0; i < streams; i++)
+        if (write(fds[i], "\n", 1) != 1)
+            fail("start");
     do {
         int count = epoll_wait(epoll_fd, ready, EVENTS, 1000);
         for (int i = 0; i < count; i++) {
@@ -208,28 +217,40 @@ static void bulk(int port, int streams, long long wanted_ns) {
     wait_for_stdin();
 }
 
+static void open_one(int port) {
+    struct sockaddr_in address = loopback(port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS)
+        fail("connect");
+    watch(EPOLL_CTL_ADD, fd, EPOLLOUT);
+}
+
+/* All clients in one process: as many processes would take the processor from the gate each time it answers one. */
 static void churn(int port, int clients, long long wanted_ns) {
-    long long start = now(), end = start + wanted_ns, done = 0, total = 0;
-    int sums[2];
-    if (pipe(sums) < 0)
-        fail("pipe");
-    for (int i = 0; i < clients; i++) {
-        if (fork() == 0) {
-            for (; now() < end; done++) {
-                int fd = dial(port, "hold");
-                receive(fd, ANSWER_BYTES);
+    struct epoll_event ready[EVENTS];
+    char data[64];
+    long long end = now() + wanted_ns, done = 0;
+    epoll_fd = epoll_create1(0);
+    while (clients-- > 0)
+        open_one(port);
+    while (now() < end) {
+        int count = epoll_wait(epoll_fd, ready, EVENTS, 100);
+        for (int i = 0; i < count; i++) {
+            int fd = ready[i].data.fd;
+            if (ready[i].events & EPOLLOUT) {
+                if (write(fd, "SSH-2.0-hold\r\n", 14) != 14)
+                    fail("greet");
+                watch(EPOLL_CTL_MOD, fd, EPOLLIN);
+            } else {
+                if (read(fd, data, sizeof data) <= 0)
+                    fail("answer");
                 close(fd);
+                done++;
+                open_one(port);
             }
-            _exit(write(sums[1], &done, sizeof done) != sizeof done);
         }
     }
-    close(sums[1]);
-    for (int i = 0; i < clients; i++) {
-        if (read(sums[0], &done, sizeof done) != sizeof done)
-            fail("client");
-        total += done;
-    }
-    printf("%lld %lld\n", total, now() - start);
+    printf("%lld %lld\n", done, wanted_ns);
 }
 
 static void ping(int port, int times) {
