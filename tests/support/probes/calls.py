@@ -38,6 +38,7 @@ def _kernel() -> tuple[Probe, ...]:
         call("syslog", "10", "0", "0", needs=ROOT),
         call("fanotify_init", "0x200", "0", needs="CONFIG_FANOTIFY"),
         call("kcmp", "0", "0", "99", needs="CONFIG_KCMP"),
+        *(call("ioctl", "0", request, "&") for request in ("0x5412", "+0x5412", "0x541c", "+0x541c", "0x5423")),
         Probe("socket families", "use other networks", "kernel.families", ("0", "1", "2", "10", "16")),
         call("socket", "17", "3", "0"),
         call("socket", "+17", "3", "0"),
