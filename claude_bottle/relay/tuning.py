@@ -14,13 +14,11 @@ from _socket import (
     SOL_SOCKET,
     TCP_CONGESTION,
     TCP_KEEPIDLE,
-    TCP_KEEPINTVL,
     TCP_NODELAY,
     socket,
 )
 
 _KEEPALIVE_IDLE_S = 60
-_KEEPALIVE_INTERVAL_S = 20
 _SIOCOUTQ = 0x5411
 _LINGER_NOTHING = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 """struct linger {1, 0}: closing sends a reset"""
@@ -50,7 +48,6 @@ def upstream_socket(family: int) -> socket:
     sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
     sock.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
-    sock.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_S)
     return sock
 
 
