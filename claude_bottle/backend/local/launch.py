@@ -314,7 +314,8 @@ class Launch:
         limits = plan_limits(self._plan.bottle.resources, f"{self._plan.slug}-{os.getpid()}")
         groups = [group for limit in limits for group in limit.groups]
         self._record["groups"] = [str(group) for group in groups]
-        self._remember()  # before they are made, so that a sweep knows them
+        if groups:
+            self._remember()  # before they are made, so that a sweep knows them
         self._undo.callback(remove_groups, groups)
         for limit in limits:
             note = limit.apply(sandbox.init)
