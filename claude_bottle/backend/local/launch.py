@@ -28,6 +28,7 @@ from claude_bottle.backend.local.keys import AgentProcess, spawn_agent
 from claude_bottle.backend.local.limits import plan_limits, remove_groups
 from claude_bottle.backend.local.mounts import check_mounts
 from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
+from claude_bottle.backend.local.programs import distrust
 from claude_bottle.backend.local.sandbox import BUILT_FD, RELEASE_FD, bwrap_arguments, copied_files
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
@@ -131,6 +132,7 @@ class Launch:
             signals = SignalPipe()
             self._undo.callback(signals.close)
             self._take_folders()
+            distrust([self._plan.workdir, *(mount.source for mount in self._plan.bottle.mounts if mount.writable)])
             gate = self._start_gate()
             keys = self._start_keys()
             self._options.step("looking at the work folder")

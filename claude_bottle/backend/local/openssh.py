@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from claude_bottle.backend.local.programs import search_path
 from claude_bottle.errors import BackendError
 
 _PR_SET_PDEATHSIG = 1
@@ -26,8 +27,8 @@ def find_program(name: str) -> str:
     Raises:
         BackendError: it is not on PATH.
     """
-    for folder in os.get_exec_path():
-        candidate = Path(folder, name).absolute()
+    for folder in search_path():
+        candidate = Path(folder, name)
         # access first: a folder of PATH that we may not enter is no error
         if os.access(candidate, os.X_OK) and candidate.is_file():
             return str(candidate)
