@@ -37,3 +37,24 @@ def _is_ours(address: str) -> bool:
     with socket.socket(family) as probe:
         probe.bind((address, 0))
     return True
+
+
+def outward_address() -> str:
+    """An IPv4 address of this machine that is not loopback; traffic to it stays on the machine.
+
+    Skips the test if there is none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # sends nothing, only picks a source address
+        address = str(probe.getsockname()[0])
+        if not address.startswith(("127.", "0.")):
+            return address
+    pytest.skip("this machine has loopback addresses only; as root: ip address add 192.0.2.2/32 dev lo")
+
+
+def need_ipv6() -> None:
+    """Skip the test where there is no IPv6 loopback."""
+    try:
+        assert _is_ours("::1")
+    except OSError:
+        pytest.skip("no IPv6 loopback; as root: sysctl -w net.ipv6.conf.lo.disable_ipv6=0")
