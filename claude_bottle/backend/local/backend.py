@@ -70,7 +70,7 @@ class LocalBackend(Backend):
         return run_inside(
             program,
             command,
-            env=environment_of(init),
+            env=environment_of(init) | record["loader"],
             workdir=workdir or record["workdir"],
             groups=[Path(group) for group in record["groups"]],
         )

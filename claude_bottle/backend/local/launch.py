@@ -29,7 +29,7 @@ from claude_bottle.backend.local.limits import plan_limits, remove_groups
 from claude_bottle.backend.local.mounts import check_mounts
 from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
 from claude_bottle.backend.local.programs import distrust
-from claude_bottle.backend.local.sandbox import BUILT_FD, RELEASE_FD, bwrap_arguments, copied_files
+from claude_bottle.backend.local.sandbox import BUILT_FD, RELEASE_FD, bwrap_arguments, copied_files, is_for_loader
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
 from claude_bottle.backend.local.supervise import Supervisor, first_child
@@ -179,6 +179,7 @@ class Launch:
             "hosts": [item.alias for item in self._plan.destinations],
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "runtime": str(self._runtime),
+            "loader": {name: value for name, value in self._plan.env.items() if is_for_loader(name)},
             "groups": [],
             "processes": {},
         }
@@ -262,7 +263,8 @@ class Launch:
                 )
                 argv = hide_arguments(program, arguments, table)
                 fds = self._streams(terminal, closing) | table.fds | {BUILT_FD: built_write, RELEASE_FD: release_read}
-                monitor = spawn(argv, env=self._plan.env, fds=fds, name=self._record["mark"])
+                env = {name: value for name, value in self._plan.env.items() if not is_for_loader(name)}
+                monitor = spawn(argv, env=env, fds=fds, name=self._record["mark"])
             self._undo.callback(monitor.kill)
             try:
                 if keys is not None:

@@ -99,6 +99,7 @@ def bwrap_arguments(
         "--new-session",
         "--",
         *runner(terminal),
+        *_with_loader_variables(plan.env),
         *plan.command,
     )
 
@@ -107,6 +108,21 @@ def _namespaces(slug: str) -> Iterator[str]:
     yield from ("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
     yield from ("--unshare-cgroup-try", "--disable-userns", "--cap-drop", "ALL", "--die-with-parent")
     yield from ("--hostname", slug)
+
+
+def is_for_loader(name: str) -> bool:
+    """Tell whether a variable makes the dynamic loader read files of the program's own choice."""
+    return name.startswith("LD_") or name == "GLIBC_TUNABLES"
+
+
+def _with_loader_variables(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Words that set variables for the program alone.
+
+    bubblewrap must not have them, or it would load an agent's library outside; nor the shell that waits for the
+    release, or an agent would run before the work folder has been looked at.
+    """
+    settings = [f"{name}={value}" for name, value in env.items() if is_for_loader(name)]
+    return ("/usr/bin/env", *settings, *SHELL) if settings else ()
 
 
 def _system_view() -> Iterator[str]:
