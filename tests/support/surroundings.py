@@ -9,13 +9,16 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-NAMESPACE = (
-    ("unshare", "--mount") if os.getuid() == 0 else (*"unshare --user --map-current-user --keep-caps --mount".split(),)
-)
+AS_ROOT = os.getuid() == 0
+
+NAMESPACE = (*("unshare --mount" if AS_ROOT else "unshare --user --map-current-user --keep-caps --mount").split(),)
 """a mount namespace of the present user's; every mount in it goes with its last process"""
 
 # Capabilities that --keep-caps has made ambient would frighten bubblewrap: it takes them for a wrong installation.
-LOSE_CAPABILITIES = () if os.getuid() == 0 else ("setpriv", "--inh-caps=-all", "--ambient-caps=-all")
+LOSE_CAPABILITIES = () if AS_ROOT else ("setpriv", "--inh-caps=-all", "--ambient-caps=-all")
+
+AS_ITS_ROOT = ("unshare", "--user", "--map-root-user")
+"""a user namespace whose root is the present user, where limits on further namespaces can be set"""
 
 
 def in_mounts(script: str, *command: str) -> tuple[str, ...]:
