@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from claude_bottle.backend.local.input import InputFile, open_input
 from claude_bottle.backend.local.namespace import CLONE_NEWUSER, NS_GET_USERNS, setns
 from claude_bottle.backend.local.process import (
     PR_SET_DUMPABLE,
@@ -65,7 +66,12 @@ def run_inside(
             undo.callback(terminal.detach)
         filter_fd = compile_filter()
         undo.callback(os.close, filter_fd)
-        guard = _fork_guard(pid, command, env, workdir, groups, standard_streams(terminal), filter_fd)
+        own = standard_streams(terminal)
+        file = open_input()
+        if file is not None:
+            undo.callback(file.close)
+            own[0] = file.read_fd
+        guard = _fork_guard(pid, command, env, workdir, groups, own, filter_fd, file)
         if terminal is not None:
             terminal.attach()
         supervisor = Supervisor(
@@ -74,6 +80,8 @@ def run_inside(
             signals=signals,
             terminal=terminal,
         )
+        if file is not None:
+            supervisor.also_feed(file)
         return supervisor.wait()
 
 
@@ -85,6 +93,7 @@ def _fork_guard(
     groups: Sequence[Path],
     streams: Mapping[int, int],
     filter_fd: int,
+    file: InputFile | None,
 ) -> Child:
     """Start the process that enters the bottle, starts the program and waits for it."""
     fail_read, fail_write = os.pipe()
@@ -94,6 +103,8 @@ def _fork_guard(
         status = 1
         try:
             _become_guard(parent)
+            if file is not None:
+                os.close(file.write_fd)  # or the program would never see the end of the file
             program = filter_program(filter_fd)
             limits = {kind: resource.prlimit(pid, kind) for kind in INHERITED_LIMITS}
             _join(pid, groups)

@@ -24,6 +24,7 @@ from claude_bottle.backend.local.bubblewrap import explain, find_bubblewrap
 from claude_bottle.backend.local.descriptors import DescriptorTable
 from claude_bottle.backend.local.gate import Gate
 from claude_bottle.backend.local.handover import hand_over, send_listeners
+from claude_bottle.backend.local.input import InputFile, open_input
 from claude_bottle.backend.local.keys import AgentProcess, spawn_agent
 from claude_bottle.backend.local.limits import plan_limits, remove_groups
 from claude_bottle.backend.local.mounts import check_mounts
@@ -120,6 +121,7 @@ class Launch:
         self._options = options
         self._undo = ExitStack()
         self._record: dict[str, Any] = {}
+        self._input: InputFile | None = None
 
     def run(self) -> int:
         """Start, wait, clean up; return the program's exit status.
@@ -139,6 +141,7 @@ class Launch:
             watch = WorkFolderWatch(self._plan, self._options.say)
             self._options.step("building the bottle")
             terminal = self._open_terminal()
+            self._open_input()
             sandbox = self._start_sandbox(terminal, keys, watch)
             self._limit(sandbox)
             sandbox.unblock()
@@ -236,6 +239,11 @@ class Launch:
         self._undo.callback(terminal.detach)
         return terminal
 
+    def _open_input(self) -> None:
+        self._input = None if self._options.detached else open_input()
+        if self._input is not None:
+            self._undo.callback(self._input.close)
+
     def _start_sandbox(self, terminal: Terminal | None, keys: AgentProcess | None, watch: WorkFolderWatch) -> Sandbox:
         """Start bubblewrap, which makes the namespaces and waits; begin to add the keys meanwhile."""
         program = find_bubblewrap(self._store.root / ".bubblewrap.json")
@@ -278,7 +286,10 @@ class Launch:
     def _streams(self, terminal: Terminal | None, closing: ExitStack) -> dict[int, int]:
         """Return the program's standard streams; a detached one reads nothing and writes to the output log."""
         if not self._options.detached:
-            return standard_streams(terminal)
+            own = standard_streams(terminal)
+            if self._input is not None:
+                own[0] = self._input.read_fd
+            return own
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         log = os.open(self._folder.output_log, flags, 0o600)
         closing.callback(os.close, log)
@@ -351,6 +362,8 @@ class Launch:
             signals=signals,
             terminal=terminal,
         )
+        if self._input is not None:
+            supervisor.also_feed(self._input)
         supervisor.also_watch(gate.process, lambda: self._options.say(GATE_LOST + gate.last_words()))
         return supervisor.wait()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from claude_bottle.backend.local.input import InputFile
 from claude_bottle.backend.local.process import Child, kill
 from claude_bottle.backend.local.terminal import SignalPipe, Terminal
 
@@ -35,7 +36,12 @@ class Supervisor:
         self._signals = signals
         self._terminal = terminal
         self._deadline: float | None = None
+        self._input: InputFile | None = None
         self._others: dict[int, Callable[[], None]] = {}
+
+    def also_feed(self, file: InputFile) -> None:
+        """Hand a file on to the program as its standard input."""
+        self._input = file
 
     def also_watch(self, other: Child, on_end: Callable[[], None]) -> None:
         """Call `on_end` once if another child of ours ends first."""
@@ -54,8 +60,8 @@ class Supervisor:
         poll = select.poll()
         for fd in (self._child.fileno(), self._signals.read_fd, *self._others):
             poll.register(fd, select.POLLIN)
-        if self._terminal is not None:
-            for fd, events in self._terminal.interest().items():
+        for stream in (self._terminal, self._input):
+            for fd, events in stream.interest().items() if stream is not None else ():
                 poll.register(fd, events)
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000
         ready = dict(poll.poll(left))
@@ -68,8 +74,9 @@ class Supervisor:
         if self._signals.read_fd in ready:
             for number in self._signals.take():
                 self._on_signal(number)
-        if self._terminal is not None:
-            self._terminal.handle(ready)
+        for stream in (self._terminal, self._input):
+            if stream is not None:
+                stream.handle(ready)
         for fd in [fd for fd in self._others if fd in ready]:
             self._others.pop(fd)()
 

@@ -87,3 +87,41 @@ def test_a_pair_of_stream_sockets_is_as_good_as_a_pipe(world: World) -> None:
             argv, cwd=world.work, env=world.env, stdin=theirs.fileno(), capture_output=True, timeout=60
         )
     assert done.stdout == b"through\n"
+
+
+@pytest.mark.parametrize("place", ["outside", "run", "exec"])
+def test_a_file_as_standard_input_cannot_be_changed(world: World, place: str) -> None:
+    file = world.root / "script"
+    file.write_text("as it was\n")
+    program = ("sh", "-c", "cat; echo changed > /proc/self/fd/0")
+    with file.open() as stream:
+        if place == "outside":
+            done = world.outside(*program, stdin=stream)
+        elif place == "run":
+            done = world.run(*program, stdin=stream)
+        else:
+            holder = world.start("sh", "-c", "echo on; cat", stdin=subprocess.PIPE)
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "on\n"
+            done = world.cli("exec", "dev", "--", *program, stdin=stream)
+            holder.communicate(timeout=30)
+    assert done.stdout == "as it was\n"
+    assert file.read_text() == ("changed\n" if place == "outside" else "as it was\n")
+
+
+def test_what_a_program_leaves_of_a_file_is_there_for_the_next(world: World) -> None:
+    file = world.root / "list"
+    file.write_text("one\ntwo\nthree\n")
+    bottle = " ".join([*CLI, "run", "--manifest", str(world.write()), "--"])
+    with file.open() as stream:
+        done = world.outside("sh", "-c", f"{bottle} true; {bottle} sh -c 'read -r x; echo $x'; cat", stdin=stream)
+    assert done.stdout == "one\ntwo\nthree\n"
+
+
+def test_a_file_longer_than_a_pipe_passes_whole(world: World) -> None:
+    file = world.root / "long"
+    file.write_bytes(os.urandom(3 << 20))
+    with file.open("rb") as stream:
+        done = world.run("cksum", stdin=stream)
+        stream.seek(0)
+        assert done.stdout == world.outside("cksum", stdin=stream).stdout
