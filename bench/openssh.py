@@ -19,6 +19,8 @@ from tests.support.sshd import SSHServer, make_key
 
 TIMEOUT_S = 120.0
 PIECE_BYTES = 1 << 20
+SERVER_OPTIONS = ("SetEnv SHLVL=2",)
+"""bash that is started by sshd itself would run the user's .bashrc, whatever that takes"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def timed(argv: Sequence[str], **environ: str) -> float:
 def client(folder: Path) -> Iterator[Client]:
     """A real sshd, every way to it, and a client that may log in."""
     key = make_key(folder)
-    with SSHServer(folder / "sshd", authorized=[key.public]) as server:
+    with SSHServer(folder / "sshd", authorized=[key.public], options=SERVER_OPTIONS) as server:
         known_hosts = folder / "known_hosts"
         known_hosts.write_text("".join(f"bench {line}\n" for line in server.known_host_keys))
         config = folder / "ssh_config"
