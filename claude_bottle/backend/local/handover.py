@@ -5,6 +5,7 @@ outward only: the bottle never holds a socket that was connected outside, becaus
 and connect it anywhere (ADR 0001).
 """
 
+import errno
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from claude_bottle.backend.local.namespace import enter_network
 from claude_bottle.backend.local.process import PR_SET_PDEATHSIG, prctl, reset_signals
 from claude_bottle.errors import BackendError
+from claude_bottle.relay.limits import raise_fd_limit
 from claude_bottle.ssh_client import Listener
 
 BACKLOG = 1024
@@ -28,6 +30,8 @@ MARK = b"L"
 
 LOOPBACK_TIMEOUT_S = 10.0
 LOOPBACK_POLL_S = 0.0005
+
+TOO_MANY = os.strerror(errno.EMFILE)
 
 RTM_NEWADDR = 20
 NLM_F_REQUEST_ACK_CREATE = 0x0001 | 0x0004 | 0x0400
@@ -56,6 +60,7 @@ def hand_over(pid: int, listeners: Sequence[Listener], control: socket.socket) -
         raise BackendError(
             f"listeners cannot be made in the bottle: {reason or f'helper ended with status {status}'}",
             where="local backend",
+            hint=f"it takes {len(listeners)}; raise the limit on open files: ulimit -Hn" if TOO_MANY in reason else "",
         )
 
 
@@ -66,6 +71,7 @@ def _run_helper(pid: int, listeners: Sequence[Listener], control: socket.socket,
         reset_signals()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
+            raise_fd_limit()
             enter_network(pid)
             wait_for_loopback()
             add_addresses(listeners)
