@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from _socket import SHUT_WR
-from select import EPOLLIN
+from select import EPOLLERR, EPOLLHUP, EPOLLIN
 
 from claude_bottle.relay.tuning import close_with_reset, unsent_bytes
 
@@ -60,6 +60,9 @@ class Drain:
 
     def on_event(self, mask: int) -> None:
         """Throw input away; after its end there is nobody left to wait for, unless bytes are on their way."""
+        if mask & (EPOLLERR | EPOLLHUP):
+            self._close()
+            return
         try:
             size = len(os.read(self._sock.fileno(), 65536))
         except BlockingIOError:
@@ -70,7 +73,7 @@ class Drain:
         if size < 0 or self._bytes > _MOST_BYTES or (not size and not self._reset):
             self._close()
         elif not size:
-            self._gate.loop.unwatch(self._sock.fileno())
+            self._gate.loop.rewatch(self._sock.fileno(), 0)
 
     def on_timeout(self) -> None:
         """Look whether everything has arrived, or nothing moves any more."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 
-from claude_bottle.audit import AuditError, AuditLog
+from claude_bottle.audit import AuditError, AuditLog, render
 
 _MOST_KEPT = 10_000
-"""records kept for a log that cannot be written; the oldest stay, for they tell how it began"""
+"""records kept for a log that cannot be written; the oldest stay, the others are counted in a `lost` record"""
 
 
 class Journal:
@@ -23,6 +23,7 @@ class Journal:
         self._bottle = bottle
         self._log: AuditLog | None = None
         self._kept: list[str] = []
+        self._lost = 0
         self.problem = ""
         """why the log cannot be written; empty when it can, or has not been tried"""
         self._write()
@@ -35,11 +36,17 @@ class Journal:
         """Write `record` when the batch ends."""
         if len(self._kept) < _MOST_KEPT:
             self._kept.append(record)
+        else:
+            self._lost += 1
 
     def flush(self) -> None:
         """Write what waits, unless the log failed already: then it waits for the next connection's attempt."""
         if self._kept and not self.problem:
             self._write()
+
+    def close(self) -> None:
+        """Write what waits, whatever happened before."""
+        self._write()
 
     def _write(self, *records: str) -> bool:
         """Append what was kept, then `records`; a log that was deleted is begun anew."""
@@ -61,6 +68,9 @@ class Journal:
     def _append(self, records: tuple[str, ...]) -> None:
         if self._log is None:
             self._log = AuditLog(self._path, self._bottle)
+        if self._lost:
+            self._kept.append(render("lost", {"records": self._lost}))
+            self._lost = 0
         if self._kept or records:
             self._log.write(*self._kept, *records)
             self._kept.clear()

@@ -146,7 +146,7 @@ class Loop:
 
     def _end_batch(self) -> None:
         for function in self.after_batch:
-            function()
+            guarded(_nothing, function)
         if self._dropped:
             for sock in self._dropped:
                 sock.close()
@@ -167,6 +167,10 @@ class _Waker:
 
     def on_crash(self) -> None:
         """Nothing is held here."""
+
+
+def _nothing() -> None:
+    """There is nothing to clean up."""
 
 
 def guarded(on_crash: Callable[[], None], function: Callable[..., None], *arguments: object) -> None:

@@ -8,6 +8,7 @@ which were made in the bottle's network namespace and stay there.
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # `signal` would load enum, a fifth of the start
+import os
 import sys
 from _socket import (
     AF_UNIX,
@@ -25,6 +26,7 @@ from select import EPOLLIN
 from claude_bottle.audit import quoted
 from claude_bottle.relay.config import Config, ConfigError, parse_config
 from claude_bottle.relay.gate import Gate
+from claude_bottle.relay.limits import raise_fd_limit
 from claude_bottle.relay.listener import Listener
 from claude_bottle.relay.pump import Side
 from claude_bottle.relay.tuning import tune_listener
@@ -42,9 +44,11 @@ class ControlError(Exception):
 def main(control_fd: int) -> int:
     """Run the gate; the exit status."""
     _mind_signals()
+    os.chdir("/")  # keep no folder of the caller's in use
     control = socket(AF_UNIX, SOCK_STREAM, 0, control_fd)
     try:
         config = _receive_config(control)
+        raise_fd_limit()  # before the listeners come: the usual soft limit holds those of 300 entries
         listeners = _receive_listeners(control, len(config.listeners))
         gate = Gate(config)
         _adopt(gate, config, listeners)
@@ -132,7 +136,7 @@ def _close_all(gate: Gate) -> None:
     for handler in gate.loop.handlers():
         if isinstance(handler, Side):
             handler.connection.close("gate stopped")
-    gate.journal.flush()
+    gate.journal.close()
 
 
 def _say(control: socket, line: str) -> None:

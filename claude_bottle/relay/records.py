@@ -6,7 +6,7 @@ and encoding mappings costs as much as the connections themselves. `AuditLog.wri
 
 from __future__ import annotations
 
-from claude_bottle.audit import render
+from claude_bottle.audit import quoted, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Records:
 
     def connected(self, number: int, address: str) -> str:
         """The upstream has answered at `address`."""
-        return f'"event": "connected", "conn": {number}, "address": "{address}"}}'
+        return f'"event": "connected", "conn": {number}, "address": {quoted(address)}}}'
 
     def refuse(self, number: int, rule: str, reason: str, address: str) -> str:
         """It was not allowed, or not possible."""
@@ -48,5 +48,5 @@ class Records:
         """It has ended: bytes from and to the bottle, and why."""
         return (
             f'"event": "close", "conn": {number}{self._entry}, "sent_bytes": {sent}, "received_bytes": {received}, '
-            f'"duration_s": {duration_s:.3f}, "reason": "{reason}"}}'
+            f'"duration_s": {duration_s:.3f}, "reason": {quoted(reason)}}}'
         )

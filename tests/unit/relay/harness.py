@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 CODE = (
     f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
-    "from claude_bottle.relay.main import main; raise SystemExit(main(3))"
+    "from claude_bottle.relay.main import main; raise SystemExit(main(int(sys.argv[1])))"
 )
 TIMEOUT_S = 20.0
 HELLO = b"SSH-2.0-test\r\n"
@@ -200,6 +200,11 @@ class Gate:
         """How many descriptors it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def first_free_fd(self) -> int:
+        """The number its next descriptor gets."""
+        used = {int(name) for name in os.listdir(f"/proc/{self.process.pid}/fd")}
+        return min(set(range(len(used) + 1)) - used)
+
     def stop(self) -> None:
         """Cut the lifeline and expect a silent, orderly end."""
         if not self.stopped:
@@ -222,16 +227,15 @@ def spawn(errors: Path, limits: Sequence[tuple[int, int]] = ()) -> tuple[socket.
     ours.settimeout(TIMEOUT_S)
 
     def prepare() -> None:
-        os.dup2(theirs.fileno(), 3)
         for kind, value in limits:
             resource.setrlimit(kind, (value, value))
 
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", CODE],
+            [sys.executable, "-I", "-S", "-c", CODE, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stderr=stderr,
-            close_fds=False,
+            pass_fds=(theirs.fileno(),),
             preexec_fn=prepare,
             env={},
         )
