@@ -1,5 +1,6 @@
 """The local backend behind the common interface."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,10 +68,11 @@ class LocalBackend(Backend):
         program = first_child(init) if init is not None else None
         if init is None or program is None:
             raise UsageError(f"bottle {record['slug']} does not run", where="exec", hint="claude-bottle ps")
+        terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}  # ours, not the one of the start
         return run_inside(
             program,
             command,
-            env=environment_of(init) | record["loader"],
+            env=environment_of(init) | record["loader"] | terminal,
             workdir=workdir or record["workdir"],
             groups=[Path(group) for group in record["groups"]],
         )

@@ -81,7 +81,11 @@ def _exec_child(
 
 
 def reset_signals() -> None:
-    """Give a child the default signal dispositions; Python ignores SIGPIPE and SIGXFSZ, and we may ignore more."""
+    """Give a child the default signal dispositions; Python ignores SIGPIPE and SIGXFSZ, and we may ignore more.
+
+    A child that stays Python must not write what it gets into its parent's wake-up pipe either.
+    """
+    signal.set_wakeup_fd(-1)
     for name in "SIGPIPE SIGXFSZ SIGINT SIGTERM SIGHUP SIGQUIT SIGWINCH".split():
         signal.signal(signal.Signals[name], signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
