@@ -69,7 +69,7 @@ def render(line: str) -> str:
     """Return one record as a line for people; what is not a record stays as it is."""
     try:
         record = json.loads(line)
-        return f"{record['time'][11:23]}  {record['event']:<12} {summary(record)}\n"
+        return show(f"{record['time'][11:23]}  {record['event']:<12} {summary(record)}") + "\n"
     except (ValueError, KeyError, TypeError):
         return line and json.dumps(line.rstrip("\n")) + "\n"
 
@@ -79,7 +79,7 @@ def summary(record: Mapping[str, Any]) -> str:
     target = f"{record.get('entry')} ({record.get('host')}:{record.get('port')})"
     match record["event"]:
         case "launch":
-            return f"{json.dumps(record['command'])} in {show(record['workdir'])}"
+            return f"{json.dumps(record['command'])} in {record['workdir']}"
         case "stop":
             return f"status {record['status']} after {record['duration_s']:g} s"
         case "connect":
