@@ -53,6 +53,17 @@ while True:
     time.sleep(0.01)
 """
 
+HEED_HANG_UP = """
+import os, signal, sys
+def heed(*_):
+    open("said", "w").write("hung up")
+    sys.exit(0)
+signal.signal(signal.SIGHUP, heed)
+os.write(1, b"up\\n")
+while True:
+    signal.pause()
+"""
+
 STARTER = "sh -c 'echo up; exec sleep 600'; echo not interrupted"
 
 Start = Callable[..., Console]
@@ -291,11 +302,11 @@ class TestRestoring:
         assert console.settings == before
 
     def test_closing_the_window_ends_the_bottle(self, world: World, console: Console) -> None:
-        console.run("sh", "-c", "trap 'echo hung up > said; exit' HUP; echo up; while :; do sleep 0.05; done")
+        console.run("python3", "-c", HEED_HANG_UP)
         console.expect("up")
         console.hang_up()
         console.process.wait(20)
-        assert (world.work / "said").read_text() == "hung up\n"
+        assert (world.work / "said").read_text() == "hung up"
         assert world.cli("ps", "--json").stdout == "[]\n"
 
 
