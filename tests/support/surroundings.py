@@ -6,6 +6,7 @@ they work for root and for everybody who may make user namespaces, which a bottl
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,8 +29,12 @@ def in_mounts(script: str, *command: str) -> tuple[str, ...]:
 
 def with_files(files: Mapping[str, Path], *command: str) -> tuple[str, ...]:
     """Return an argv that runs a command which sees other files in the place of some of the machine's."""
-    mounts = [shlex.join(["mount", "--bind", str(source), target]) for target, source in files.items()]
-    return in_mounts("\n".join(mounts), *command)
+    return in_mounts(binding(files), *command)
+
+
+def binding(files: Mapping[str, Path]) -> str:
+    """Return the shell commands that put files in the place of some of the machine's."""
+    return "\n".join(shlex.join(["mount", "--bind", str(source), target]) for target, source in files.items())
 
 
 def with_hosts(folder: Path, hosts: str, *command: str) -> tuple[str, ...]:
@@ -37,6 +42,27 @@ def with_hosts(folder: Path, hosts: str, *command: str) -> tuple[str, ...]:
     (folder / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
     (folder / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\nservices: files\n")
     return with_files({"/etc/hosts": folder / "hosts", "/etc/nsswitch.conf": folder / "nsswitch.conf"}, *command)
+
+
+SILENT_NAME_SERVER = """
+import fcntl, os, socket, struct, sys
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+server = socket.socket(type=socket.SOCK_DGRAM)
+fcntl.ioctl(server, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+server.bind(("127.0.0.1", 53))
+server.set_inheritable(True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""brings loopback up and holds the name servers' port for as long as the command runs, and answers nobody"""
+
+
+def with_silent_names(folder: Path, *command: str) -> tuple[str, ...]:
+    """Return an argv that runs a command for which every name server is silent, in a network of its own."""
+    (folder / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: dns\n")
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30\n")
+    files = {"/etc/resolv.conf": folder / "resolv.conf", "/etc/nsswitch.conf": folder / "nsswitch.conf"}
+    own = (*AS_ITS_ROOT, "--net", "--mount", "sh", "-ec", f'{binding(files)}\nexec "$@"', "sh")
+    return (*own, sys.executable, "-I", "-c", SILENT_NAME_SERVER, *command)
 
 
 def with_disk(folder: Path, options: str, *command: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import pytest
 from tests.support.bottle import CLI, World
 from tests.support.clients import Clients, Upstream, descendants, lead_to
 from tests.support.sshd import SSHServer, free_port
-from tests.support.surroundings import with_hosts
+from tests.support.surroundings import with_hosts, with_silent_names
 from tests.unit.relay.harness import HELLO, ends_with_reset, receive, receive_all, reset, wait_until
 
 TIMED_SSH = 'began=${EPOCHREALTIME/./}; ssh -T forge true; echo "status $? after $((${EPOCHREALTIME/./} - began)) us"'
@@ -137,6 +137,18 @@ def test_this_machines_own_resolver_fails_with_a_reason_too(world: World) -> Non
     done = world.run("ssh", "-T", "forge", "true")
     assert done.returncode == 255
     assert re.search(r"claude-bottle: forge \(no-such-host\.invalid:22\): name .*[a-z]", done.stderr)
+
+
+def test_a_silent_name_server_keeps_no_other_host_waiting(world: World) -> None:
+    lead_to(world, 22, Host="named", Hostname="git.example.com", connect_timeout_s=1.5)
+    lead_to(world, 9, Host="forge")
+    script = f"ssh -nT named true & {TIMED_SSH}; wait $!; echo named $?"
+    words = (*CLI, "run", "--manifest", str(world.write()), "--", "bash", "-c", script)
+    done = world.outside(*with_silent_names(world.root, *words))
+    assert seconds_taken(done.stdout) < 1, "it did not wait for the other's name"
+    assert "claude-bottle: forge (127.0.0.1:9): connection refused" in done.stderr
+    assert "claude-bottle: named (git.example.com:22): name lookup took longer than 1.5 s" in done.stderr
+    assert done.stdout.endswith("named 255\n")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0"])
