@@ -31,6 +31,7 @@ from claude_bottle.backend.local.mounts import check_mounts
 from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
 from claude_bottle.backend.local.programs import distrust
 from claude_bottle.backend.local.sandbox import BUILT_FD, RELEASE_FD, bwrap_arguments, copied_files, is_for_loader
+from claude_bottle.backend.local.seal import seal_mounts
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
 from claude_bottle.backend.local.supervise import Supervisor, first_child
@@ -344,6 +345,7 @@ class Launch:
         if program is None:
             raise BackendError("bubblewrap ended before the program ran", where=WHERE)
         check_mounts(program, self._plan.workdir, watch.protections)
+        seal_mounts(program)
 
     def _release(self, sandbox: Sandbox, gate: Gate, terminal: Terminal | None) -> None:
         """Let the program run, now that everything it may use and all that bounds it is there."""
