@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bottle import World
+from tests.support.bottle import CLI, World
+from tests.support.lab import WITHOUT_RIGHTS
 from tests.support.sshd import SSHServer
 
 PLANT = 'printf "#!/bin/sh\\ntouch $MARK\\n" > {0}; chmod +x {0}; '
@@ -167,6 +168,26 @@ def test_a_symlink_on_a_mounts_way_is_refused(world: World) -> None:
     assert done.returncode == 2
     assert "is a symlink" in done.stderr
     assert not (world.root / "b").exists()
+
+
+@pytest.mark.parametrize("place", ["outside", "run"])
+def test_what_the_host_mounts_later_is_not_seen(world: World, place: str) -> None:
+    """Where mounts are shared, as systemd makes them, a namespace's copy of them follows the host's."""
+    for folder in ("late", "work/late"):
+        (world.root / folder).mkdir()
+    world.bottle["mounts"] = [{"source": str(world.root / "late"), "target": str(world.root / "late")}]
+    words = [*WITHOUT_RIGHTS, *CLI, "run", "--manifest", str(world.write()), "--"]
+    bottle = " ".join(words) if place == "run" else ""
+    script = f"""
+        {bottle} sh -c 'touch on; until [ -e go ]; do sleep 0.02; done; ls late ../late; touch ../late/written' &
+        until [ -e on ]; do sleep 0.02; done
+        for folder in late ../late; do mount -t tmpfs tmpfs $folder; touch $folder/seen; done
+        touch go; wait; ls ../late
+    """
+    rights = () if os.geteuid() == 0 else ("--user", "--map-current-user", "--keep-caps")
+    done = world.outside("unshare", *rights, "--mount", "--propagation", "shared", "timeout", "30", "sh", "-c", script)
+    assert done.stdout.count("seen") == (3 if place == "outside" else 1), done.stderr
+    assert ("written" in done.stdout) == (place == "outside")
 
 
 def test_a_listener_inside_is_not_reached_from_outside(world: World) -> None:

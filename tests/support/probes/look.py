@@ -64,6 +64,7 @@ def _files() -> tuple[Probe, ...]:
         Probe("kernel log", "read the kernel's log", "files.open_for_reading", ("/dev/kmsg",), "", "/dev/kmsg"),
         Probe("block device", "make a disk's device", "files.node", ("S_IFBLK", "7", "0", "{work}/node"), "", ROOT),
         Probe("memory device", "make a device of memory", "files.node", ("S_IFCHR", "1", "1", "{work}/mem"), "", ROOT),
+        Probe("mode of a device", "take a device from everyone", "files.same_mode", ("/dev/null",), "", ROOT),
         Probe("devices", "find other devices than the harmless ones", "files.devices"),
     )
 

@@ -47,6 +47,12 @@ def mode(path: str) -> str:
     return "changed"
 
 
+def same_mode(path: str) -> str:
+    """Set the mode that a file has already; who may do that may set any."""
+    os.chmod(path, stat.S_IMODE(os.stat(path).st_mode))
+    return "set"
+
+
 def link(path: str, name: str, secret: str) -> str:
     """Give a file a second name where writing is allowed, and read it there."""
     os.link(path, name)
