@@ -38,7 +38,7 @@ class Terminal:
         self._pending = b""
         self._readable = True
         self._alone = {0, 1} <= set(streams)
-        self._input = next((fd for fd in streams if fd == 0), None)
+        self._input = reopened(0) if 0 in streams else None
         self._output = next((fd for fd in streams if fd in (1, 2)), None)
         settings = termios.tcgetattr(streams[0])
         self._end_of_input: bytes = settings[CC][termios.VEOF]
@@ -64,17 +64,21 @@ class Terminal:
 
     def detach(self) -> None:
         """Give the caller's terminal back as it was; idempotent."""
-        self._restore()
+        self._leave_input()
         for fd in (self.slave, self.master):
             if fd >= 0:
                 os.close(fd)
         self.slave = self.master = -1
 
-    def _restore(self) -> None:
-        if self._saved is not None and self._input is not None:
+    def _leave_input(self) -> None:
+        """Restore the caller's terminal and read no more of it."""
+        if self._input is None:
+            return
+        if self._saved is not None:
             with suppress(termios.error):
                 termios.tcsetattr(self._input, termios.TCSADRAIN, self._saved)
-            self._saved = None
+        os.close(self._input)
+        self._input = None
 
     def interest(self) -> dict[int, int]:
         """Return which poll(2) events on which descriptors matter now; input waits while earlier input is unread."""
@@ -93,7 +97,7 @@ class Terminal:
             if ready[self.master] & ~select.POLLOUT:
                 self._readable = self._copy_out()
         if self._input is not None and self._input in ready:
-            self._read_input(ready[self._input])
+            self._read_input(self._input, ready[self._input])
 
     def drain(self) -> None:
         """Write out what the program left in the terminal when it ended."""
@@ -109,22 +113,21 @@ class Terminal:
         write_all(self._output if self._output is not None else self.streams[0], data)
         return bool(data)
 
-    def _read_input(self, events: int) -> None:
-        if not self._alone and not reads_lines(0):
-            self._input = None
-            return
+    def _read_input(self, fd: int, events: int) -> None:
+        if not self._alone and not reads_lines(fd):
+            return self._leave_input()
         try:
-            data = os.read(0, CHUNK_BYTES)
+            data = os.read(fd, CHUNK_BYTES)
+        except BlockingIOError:  # another program of the pipeline was faster
+            return None
         except OSError:
             data = b""
         if not data and (self._alone or events & select.POLLHUP):
             # the caller's terminal is gone; its SIGHUP decides what happens
-            self._restore()
-            self._input = None
-            return
+            return self._leave_input()
         # a line without an end was ended by Ctrl-D
         self._pending = data if self._alone or data.endswith(b"\n") else data + self._end_of_input
-        self._feed()
+        return self._feed()
 
     def _feed(self) -> None:
         """Give the program as much pending input as its terminal takes."""
@@ -134,6 +137,14 @@ class Terminal:
             return
         except OSError:
             self._pending = b""
+
+
+def reopened(fd: int) -> int:
+    """Return a descriptor of the same terminal that never waits; `fd` itself is shared with others."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # somebody else's terminal, as after `su`
+        return os.dup(fd)
 
 
 def reads_lines(fd: int) -> bool:
