@@ -50,9 +50,10 @@ def port_of(sock: socket.socket) -> int:
 
 
 def closed_port() -> int:
-    """A loopback port that refuses; bound by nobody else while the test runs is likely enough."""
-    with listening() as sock:
-        return port_of(sock)
+    """A loopback port that refuses: bound, so that nobody else gets it, and not listening."""
+    sock = kept(socket.socket())
+    sock.bind(("127.0.0.1", 0))
+    return port_of(sock)
 
 
 def entry(upstream: int | socket.socket, host: str = "127.0.0.1", **fields: Any) -> dict[str, Any]:
