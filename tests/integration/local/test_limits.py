@@ -12,6 +12,7 @@ import pytest
 from tests.support.bottle import World
 from tests.support.clients import PYTHON, Clients, Upstream, lead_to, pour
 from tests.support.sshd import SSHServer
+from tests.support.traces import wait_until_gone
 from tests.unit.relay.harness import HELLO, receive, receive_all, wait_until
 
 MIB = 1 << 20
@@ -252,6 +253,22 @@ def test_a_second_program_is_under_the_same_limits(world: World) -> None:
         reason, born = world.cli("exec", "dev", "--", PYTHON, "-c", BOMB).stdout.splitlines()
         assert reason == "Resource temporarily unavailable"
         assert int(born) < 50
+
+
+def test_a_bottle_full_of_processes_can_still_be_stopped(world: World) -> None:
+    world.bottle["resources"] = {"pids": 50}
+    running = world.start(PYTHON, "-u", "-c", f"{BOMB}\nos.read(alive, 1)")
+    try:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "Resource temporarily unavailable\n"
+        refused = world.cli("exec", "dev", "--", "true")
+        assert refused.returncode == 3
+        assert "the bottle cannot be entered: Resource temporarily unavailable" in refused.stderr
+        assert world.cli("stop", "dev").returncode == 0
+        assert wait_until_gone(world) == []
+    finally:
+        running.kill()
+        running.communicate()
 
 
 FOLDERS_IN_MEMORY = ("/tmp", "/var/tmp", "/dev/shm", "$HOME", "$XDG_RUNTIME_DIR")
