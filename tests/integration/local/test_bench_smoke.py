@@ -21,7 +21,7 @@ FIGURES = {
         "50 idle connections, PSS",
         "50 idle connections, with kernel",
     ),
-    "ssh": ("ssh host true",),
+    "ssh": ("ssh host true", "ssh host true, curve25519"),
     "clone": ("git clone, 1 MiB",),
     "cat": ("ssh host cat, 4 MiB",),
     "start": ("start to first instruction",),
