@@ -156,6 +156,18 @@ def test_a_library_is_not_loaded_outside(world: World, mark: Path, variable: str
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_mounts_source_cannot_be_swapped(world: World, writable: bool) -> None:
+    """A source in the work folder is the agent's to replace; the next bottle would show what it likes to see."""
+    (world.work / "data").mkdir()
+    world.bottle["mounts"] = [{"source": str(world.work / "data"), "target": "/data", "writable": writable}]
+    assert world.sh(f"ls /data && rmdir data && ln -s {world.home}/.aws data").returncode == 0
+    (world.home / ".aws").mkdir()
+    done = world.sh("ls /data")
+    assert done.returncode == 2
+    assert "is a symlink, which an agent may have put there" in done.stderr
+
+
 def test_a_symlink_on_a_mounts_way_is_refused(world: World) -> None:
     (world.root / "data").mkdir()
     target = world.work / "a/b"
