@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import random
+import resource
 import select
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -311,8 +313,18 @@ def test_random_resets(start_gate: StartGate) -> None:
         assert {record["reason"] for record in gate.records("close")} <= {"reset by bottle", "reset by upstream"}
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 5000:
+        pytest.skip("`ulimit -Hn` is below 5000")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.mark.heavy
-def test_two_thousand_at_once(start_gate: StartGate) -> None:
+def test_two_thousand_at_once(start_gate: StartGate, many_files: None) -> None:
     count = 2000
     upstream = listening()
     gate = start_gate(entry(upstream))
