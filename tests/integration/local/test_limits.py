@@ -165,15 +165,17 @@ def said_refused(client: socket.socket) -> bool:
 HOG = "block = bytearray({size})\nprint('held')"
 
 TOGETHER = """
-import os, select, sys
+import os, select
 blocks = []
+alive, life = os.pipe()
 for _ in range(6):
     read, write = os.pipe()
     if os.fork() == 0:
         os.close(read)
+        os.close(life)
         block = bytearray(30 << 20)
         os.write(write, b"+")
-        sys.stdin.read()
+        os.read(alive, 1)  # until its parent has ended
         os._exit(0)
     os.close(write)
     blocks.append(read)
@@ -182,7 +184,7 @@ for read in blocks:
 ends = select.poll()  # one that was killed for the others' sake may have reported before
 for read in blocks:
     ends.register(read, 0)
-print(6 - len(ends.poll(3000)))
+print(6 - len(ends.poll(1000)))
 """
 
 BOMB = """
