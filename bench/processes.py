@@ -1,12 +1,17 @@
 """What processes use: processor time, memory of their own, memory of the kernel for them. Source: proc(5)."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+USAGE_FILES = ("memory.current", "memory.usage_in_bytes")
+"""in version 2, in version 1"""
+END_TIMEOUT_S = 30.0
+"""longest that killed processes may take to end; thousands of socat's take seconds"""
 
 
 def tree(pid: int) -> list[int]:
@@ -76,26 +81,33 @@ class MemoryGroup:
 
         Version 1 counts socket buffers apart, and calls cached files otherwise.
         """
-        files = ("memory.current", "memory.usage_in_bytes", "memory.kmem.tcp.usage_in_bytes")
-        used = sum(int((self._path / file).read_text()) for file in files if (self._path / file).exists())
+        files = (self._path / file for file in (*USAGE_FILES, "memory.kmem.tcp.usage_in_bytes"))
+        used = sum(int(file.read_text()) for file in files if file.exists())
         statistics = dict(line.split() for line in (self._path / "memory.stat").read_text().splitlines())
         return used - int(statistics.get("file") or statistics.get("cache") or 0)
+
+    def remove(self) -> None:
+        """Remove the group as soon as its processes have ended; what was killed takes its time."""
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while self._path.exists() and time.monotonic() < deadline:
+            with suppress(OSError):
+                self._path.rmdir()
+            time.sleep(0.01)
 
 
 @contextmanager
 def memory_group() -> Iterator[MemoryGroup | None]:
     """Make a control group for the time of the context; None where this user cannot."""
-    group = next(_groups(), None)
+    group = _make_group()
     try:
         yield group
     finally:
         if group is not None:
-            with suppress(OSError):
-                group._path.rmdir()
+            group.remove()
 
 
-def _groups() -> Iterator[MemoryGroup]:
-    """Try to make a group below our own, or below one of its parents (version 2 wants inner groups empty)."""
+def _make_group() -> MemoryGroup | None:
+    """Make a group below our own, or below one of its parents (version 2 wants inner groups empty)."""
     for line in (PROC / "self/cgroup").read_text().splitlines():
         _, controllers, own = line.split(":", 2)
         if controllers not in ("", "memory"):
@@ -105,13 +117,22 @@ def _groups() -> Iterator[MemoryGroup]:
             if not parent.is_relative_to(CGROUPS / controllers):
                 break
             path = parent / f"claude-bottle-bench-{os.getpid()}"
-            with suppress(OSError):
-                path.mkdir()
-                if any((path / file).exists() for file in ("memory.current", "memory.usage_in_bytes")):
-                    _move(path)
-                    _move(home)
-                    yield MemoryGroup(path, home)
-                path.rmdir()
+            if _is_usable(path, home):
+                return MemoryGroup(path, home)
+    return None
+
+
+def _is_usable(path: Path, home: Path) -> bool:
+    """Make the group and tell whether it counts memory and lets us in; if not, nothing is left."""
+    with suppress(OSError):
+        path.mkdir()
+        if any((path / file).exists() for file in USAGE_FILES):
+            _move(path)
+            _move(home)
+            return True
+    with suppress(OSError):
+        path.rmdir()
+    return False
 
 
 def _move(group: Path) -> None:
