@@ -45,8 +45,8 @@ NAMESPACES = {"ipc": 0x08000000, "uts": 0x04000000, "net": 0x40000000, "cgroup":
 
 CLONE_NEWNS = 0x00020000
 
-INHERITED_LIMITS = (resource.RLIMIT_DATA, resource.RLIMIT_NPROC)
-"""what stands in for a control group where none can be made"""
+INHERITED_LIMITS = (resource.RLIMIT_DATA, resource.RLIMIT_NPROC, resource.RLIMIT_CORE)
+"""what stands in for a control group where none can be made, and what keeps crashes inside"""
 
 
 def run_inside(

@@ -26,7 +26,7 @@ from claude_bottle.backend.local.gate import Gate
 from claude_bottle.backend.local.handover import hand_over, send_listeners
 from claude_bottle.backend.local.input import InputFile, open_input
 from claude_bottle.backend.local.keys import AgentProcess, spawn_agent
-from claude_bottle.backend.local.limits import plan_limits, remove_groups
+from claude_bottle.backend.local.limits import keep_crashes_inside, plan_limits, remove_groups
 from claude_bottle.backend.local.mounts import check_mounts
 from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
 from claude_bottle.backend.local.programs import distrust
@@ -327,6 +327,7 @@ class Launch:
             keys.add_keys(ask=not self._options.detached)
 
     def _limit(self, sandbox: Sandbox) -> None:
+        keep_crashes_inside(sandbox.init)
         limits = plan_limits(self._plan.bottle.resources, f"{self._plan.slug}-{os.getpid()}")
         groups = [group for limit in limits for group in limit.groups]
         self._record["groups"] = [str(group) for group in groups]

@@ -14,6 +14,7 @@ from pathlib import Path
 from claude_bottle.manifest import Resources
 
 CGROUPS = Path("/sys/fs/cgroup")
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 
 
 LIMIT_FILES = {
@@ -100,6 +101,19 @@ def hands_down(group: Path, controller: str) -> bool:
     with suppress(OSError):
         return controller in (group / "cgroup.subtree_control").read_text().split()
     return False
+
+
+def keep_crashes_inside(pid: int) -> None:
+    """Have process `pid` and its children leave no core dump where one would go to a crash handler of the host's.
+
+    The handler runs outside, mostly as root, on memory that an agent has arranged. A limit of one byte is what keeps
+    the kernel from starting it; no limit of bytes and not even zero does.
+
+    Source: core(5); the kernel's fs/coredump.c, against crashes of the handler itself.
+    """
+    if CORE_PATTERN.read_bytes().startswith((b"|", b"@")):
+        with suppress(OSError, ValueError):  # our own hard limit is lower
+            resource.prlimit(pid, resource.RLIMIT_CORE, (1, 1))
 
 
 def limit_process(controller: str, value: int, pid: int) -> str:
