@@ -5,6 +5,7 @@ The bottle still ends when it is told to, and nothing outside notices.
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_bottle.backend.local import limits
 from tests.support.bottle import World
 from tests.support.sshd import SSHServer
 
@@ -137,6 +139,22 @@ def test_set_user_id_programs_run_as_the_caller(world: World, program: str) -> N
     """)
     done = world.run("python3", "-c", code)
     assert done.stdout in ("", f"{os.geteuid()} {0:016x}\n"), done.stderr
+
+
+@pytest.mark.parametrize("pattern", ["|/usr/lib/handler %p", "@/run/handler", "core"])
+def test_a_crash_starts_no_program_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    """The kernel starts no crash handler for a process whose limit is one byte; any other limit does not hold it.
+
+    Its real setting is the whole machine's, so the test cannot change it.
+    """
+    monkeypatch.setattr(limits, "CORE_PATTERN", tmp_path / "core_pattern")
+    limits.CORE_PATTERN.write_text(pattern)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        before = resource.prlimit(process.pid, resource.RLIMIT_CORE)
+        limits.keep_crashes_inside(process.pid)
+        after = resource.prlimit(process.pid, resource.RLIMIT_CORE)
+        process.kill()
+    assert after == (before if pattern == "core" else (1, 1))
 
 
 def test_a_fork_bomb_meets_the_limit(world: World) -> None:
