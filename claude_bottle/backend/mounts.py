@@ -1,12 +1,13 @@
 """What the manifest mounts beside the work folder: no way to the host's sockets, nothing led astray by a symlink."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from claude_bottle.errors import UsageError
 from claude_bottle.plan import BottlePlan
 from claude_bottle.workfolder.files import show
 from claude_bottle.workfolder.protect import Protection, masked_sockets
+from claude_bottle.workfolder.sockets import listed
 
 MOST_SYMLINKS = 40
 """the kernel follows no more either"""
@@ -21,6 +22,16 @@ def protect_mounts(plan: BottlePlan) -> tuple[Protection, ...]:
     refuse_symlinks(plan)
     folders = [mount for mount in plan.bottle.mounts if mount.source.is_dir()]
     return tuple(cover for mount in folders for cover in masked_sockets(mount.source, Path(mount.target)))
+
+
+def cover_sockets(folders: Iterable[str]) -> tuple[Protection, ...]:
+    """Return what is mounted over the host's sockets in folders of the system that are shown.
+
+    They are too large to be searched, so this goes by the kernel's list of sockets.
+    """
+    real = [folder for folder in folders if Path(folder).is_dir() and not Path(folder).is_symlink()]
+    paths = {path for folder in real for path in listed(folder)}
+    return tuple(Protection(Path(path), "empty") for path in sorted(paths) if Path(path).is_socket())
 
 
 def refuse_symlinks(plan: BottlePlan) -> None:

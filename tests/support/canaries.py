@@ -111,9 +111,11 @@ def _bound(kind: int, host: str, port: int) -> socket.socket:
 
 
 def _unix_address(path: str) -> str:
-    """The name of an abstract socket, or a path by way of its folder's descriptor: an address holds 107 bytes only."""
+    """The name of an abstract socket, or a path; a long one by its folder's descriptor: an address holds 107 bytes."""
     if path.startswith("@"):
         return f"\0{path[1:]}"
+    if len(path) < 108:
+        return path
     folder, _, name = path.rpartition("/")
     return f"/proc/self/fd/{os.open(folder, os.O_PATH)}/{name}"
 

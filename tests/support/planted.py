@@ -136,7 +136,7 @@ class PlantedWorld:
         names = "tmp_socket runtime_socket home_socket work_socket mount_socket bus_socket state_socket".split()
         paths = [self.facts[name] for name in names]
         Path("/run/dbus").mkdir()
-        paths += [f"@{self.facts['abstract']}", "/run/docker.sock", "/run/dbus/system_bus_socket"]
+        paths += [f"@{self.facts['abstract']}", "/run/docker.sock", "/run/dbus/system_bus_socket", "/opt/s"]
         near = {"log": self.facts["near_log"], "unix": paths, "udp": [("127.0.0.1", PORT)]}
         near["tcp"] = [(host, PORT) for host in ("127.0.0.1", "::1", LAN)]
         process = self._start(*SERVE, json.dumps(near))

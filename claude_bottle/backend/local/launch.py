@@ -30,12 +30,20 @@ from claude_bottle.backend.local.limits import keep_crashes_inside, plan_limits,
 from claude_bottle.backend.local.mounts import check_mounts
 from claude_bottle.backend.local.process import KILL_WAIT_S, Child, spawn, start_time
 from claude_bottle.backend.local.programs import distrust
-from claude_bottle.backend.local.sandbox import BUILT_FD, RELEASE_FD, bwrap_arguments, copied_files, is_for_loader
+from claude_bottle.backend.local.sandbox import (
+    BUILT_FD,
+    RELEASE_FD,
+    SYSTEM_FOLDERS,
+    bwrap_arguments,
+    copied_files,
+    is_for_loader,
+)
 from claude_bottle.backend.local.seal import seal_mounts
 from claude_bottle.backend.local.seccomp import compile_filter
 from claude_bottle.backend.local.sockets import listen_unix
 from claude_bottle.backend.local.supervise import Supervisor, first_child
 from claude_bottle.backend.local.terminal import SignalPipe, Terminal, standard_streams, terminal_streams
+from claude_bottle.backend.mounts import cover_sockets
 from claude_bottle.backend.state import BottleFolder, StateStore, remove_tree
 from claude_bottle.backend.workfolder import WorkFolderWatch
 from claude_bottle.errors import BackendError
@@ -262,7 +270,7 @@ class Launch:
                 table = DescriptorTable(closing)
                 arguments = bwrap_arguments(
                     self._plan,
-                    protections=watch.protections,
+                    protections=(*watch.protections, *cover_sockets(SYSTEM_FOLDERS)),
                     agent_socket=self._runtime / AGENT_SOCKET_NAME if keys is not None else None,
                     file_fds=self._file_fds(keys, table),
                     seccomp_fd=table.add(compile_filter()),

@@ -50,6 +50,7 @@ def _local() -> tuple[Probe, ...]:
         ("home", "a socket in the home folder", "{home_socket}"),
         ("work folder", "a socket in the work folder", "{work_socket}"),
         ("mounted folder", "a socket in a mounted folder", "{mount_socket}"),
+        ("/opt", "a socket in a folder of the system", "/opt/s"),
         ("docker", "the Docker daemon", "/run/docker.sock"),
         ("docker, old path", "the Docker daemon", "/var/run/docker.sock"),
         ("D-Bus, system", "the system bus", "/run/dbus/system_bus_socket"),
