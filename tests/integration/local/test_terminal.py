@@ -1,5 +1,6 @@
 """Interactive programs in a bottle: keys, window size, job control, colours, and a terminal that is left as it was."""
 
+import grp
 import hashlib
 import json
 import os
@@ -96,6 +97,17 @@ def start(request: pytest.FixtureRequest, console: Console) -> Start:
     return console.exec
 
 
+@pytest.fixture
+def remote_terminals() -> None:
+    """An sshd of an ordinary user gives out terminals only where new ones belong to the group it wants them to have."""
+    master, slave = os.openpty()
+    group = os.fstat(slave).st_gid
+    for fd in (master, slave):
+        os.close(fd)
+    if os.geteuid() != 0 and group != grp.getgrnam("tty").gr_gid:
+        pytest.skip("sshd needs terminals of group tty; as root: mount -o remount,gid=5,mode=620 /dev/pts")
+
+
 class TestKeys:
     def test_ctrl_c_reaches_the_program_once_and_ends_nothing_else(self, console: Console, start: Start) -> None:
         start("python3", "-c", COUNT_INTERRUPTS)
@@ -149,6 +161,7 @@ class TestWindow:
             console.resize(rows, columns)
             console.expect(f"{rows}x{columns}\\.")
 
+    @pytest.mark.usefixtures("remote_terminals")
     def test_a_remote_program_sees_the_size_and_every_change(
         self, console: Console, forge: SSHServer, tmp_path: Path
     ) -> None:
@@ -310,6 +323,7 @@ class TestRestoring:
         assert world.cli("ps", "--json").stdout == "[]\n"
 
 
+@pytest.mark.usefixtures("remote_terminals")
 class TestRemoteTerminal:
     def test_a_remote_shell_has_jobs_ctrl_c_and_an_exit_status(
         self, console: Console, forge: SSHServer, tmp_path: Path
