@@ -201,11 +201,3 @@ def recorded_pid(world: World, process: str, bottle: str = "dev") -> int:
     """Return the pid of one of a running bottle's processes, from its record."""
     record: Mapping[str, Any] = json.loads((world.state / bottle / "state.json").read_text())
     return int(record["processes"][process][0])
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the pids of all processes below one, nearest first."""
-    with contextlib.suppress(OSError):
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [*children, *(below for child in children for below in descendants(child))]
-    return []

@@ -122,9 +122,10 @@ class SSHServer:
         process, self._process = self._process, None
         if process is None:
             return
-        # The server leads its own process group, in which its per-connection children are too.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        # A session's sshd leaves the server's process group, so they are found by descent, while that still shows.
+        for pid in [*descendants(process.pid), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
 
     def logged(self) -> str:
@@ -205,3 +206,12 @@ def openssh_version() -> tuple[int, int]:
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    try:
+        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [below for child in map(int, words) for below in (child, *descendants(child))]

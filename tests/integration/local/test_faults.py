@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.bottle import CLI, World
-from tests.support.clients import Clients, Upstream, descendants, lead_to
-from tests.support.sshd import SSHServer, free_port
+from tests.support.clients import Clients, Upstream, lead_to
+from tests.support.sshd import SSHServer, descendants, free_port
 from tests.support.surroundings import with_hosts, with_silent_names
 from tests.unit.relay.harness import HELLO, ends_with_reset, receive, receive_all, reset, wait_until
 

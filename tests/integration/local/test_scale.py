@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.bottle import CLI, World
-from tests.support.clients import Clients, GateProcess, Upstream, descendants, lead_to, recorded_pid
-from tests.support.sshd import SSHServer
+from tests.support.clients import Clients, GateProcess, Upstream, lead_to, recorded_pid
+from tests.support.sshd import SSHServer, descendants
 from tests.support.traces import files_of, wait_until_gone
 from tests.unit.relay.harness import HELLO, receive, wait_until
 
