@@ -71,11 +71,11 @@ class AuditLog:
         """
         self.path = os.fspath(path)
         self._head = f'", "bottle": {quoted(bottle)}, '
-        self._second = -1
+        self._millisecond = 0
+        """of the last record, in which the file was seen to have a name"""
         self._stamp = ""
+        """a record's text up to that millisecond"""
         self._torn = False
-        self._looked_at = 0
-        """millisecond in which the file was last seen to have a name"""
         try:
             self._fd = os.open(self.path, _FLAGS, 0o600)
         except OSError as error:
@@ -92,19 +92,18 @@ class AuditLog:
         Raises:
             AuditError: not all of it is in the file, or the file has been deleted.
         """
-        milliseconds = time.time_ns() // 1_000_000
-        head = self._stamped(milliseconds) + self._head
+        millisecond = time.time_ns() // 1_000_000
+        if millisecond != self._millisecond:
+            self._look()
+            self._stamp = _stamp(millisecond) + self._head
+            self._millisecond = millisecond
+        head = self._stamp
         lines = [head + (record if isinstance(record, str) else _rendered(record)) for record in records]
         data = "\n".join(lines).encode("ascii") + b"\n"
         if self._torn:
             data = b"\n" + data
         try:
-            if milliseconds != self._looked_at:
-                self._look()
-                self._looked_at = milliseconds
             written = os.write(self._fd, data)
-        except AuditError:
-            raise
         except OSError as error:
             raise self._error(error.errno or errno.EIO) from error
         self._torn = 0 < written < len(data) or (self._torn and not written)
@@ -119,16 +118,12 @@ class AuditLog:
 
     def _look(self) -> None:
         """Raise when the file has been deleted: nobody would ever read what is written to it."""
-        if not os.fstat(self._fd).st_nlink:
+        try:
+            links = os.fstat(self._fd).st_nlink
+        except OSError as error:
+            raise self._error(error.errno or errno.EIO) from error
+        if not links:
             raise AuditError(errno.ENOENT, "the file has been deleted", self.path)
-
-    def _stamped(self, milliseconds: int) -> str:
-        """The head of a record up to its time; the text of the second is made once a second."""
-        second = milliseconds // 1000
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime('{"time": "%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
-        return f"{self._stamp}{milliseconds % 1000:03d}Z"
 
     def _error(self, number: int) -> AuditError:
         return AuditError(number, os.strerror(number), self.path)
@@ -138,3 +133,9 @@ def _rendered(record: Mapping[str, object]) -> str:
     """`render` for a mapping whose first key is `event`."""
     fields = dict(record)
     return render(str(fields.pop("event")), fields)
+
+
+def _stamp(millisecond: int) -> str:
+    """The head of a record up to its time. Source: RFC 3339."""
+    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(millisecond // 1000))
+    return f'{{"time": "{second}.{millisecond % 1000:03d}Z'

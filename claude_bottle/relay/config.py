@@ -54,7 +54,8 @@ class Entry:
         self.literal = parse_literal(self.host, self.port)
         """the address when `host` is one; empty when it is a name"""
         self.open_connections = 0
-        self.target = f"{self.alias} ({self.host}:{self.port})"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.target = f"{self.alias} ({host}:{self.port})"
         """how the user knows it"""
 
 
@@ -118,7 +119,7 @@ def _loads(text: str) -> Any:
         from _json import make_scanner
 
         return make_scanner(_Options)(text, 0)[0]  # type: ignore[arg-type]
-    except (ImportError, StopIteration, SystemError):
+    except (ImportError, AttributeError, StopIteration, SystemError):
         # No accelerator; or not JSON, and the accelerator alone cannot say what is wrong.
         from json import loads
 

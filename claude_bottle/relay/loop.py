@@ -38,6 +38,7 @@ if TYPE_CHECKING:
             """As in `Handler`."""
 
 
+_NEVER = float("inf")
 _BATCH = 256
 _SWEEP_S = 0.02
 """Deadlines are looked at this often at most, so ten thousand of them cost nothing."""
@@ -54,7 +55,7 @@ class Loop:
         self._epoll = epoll()
         self._handlers: dict[int, Handler] = {}
         self._deadlines: dict[Timed, float] = {}
-        self._next_sweep = float("inf")
+        self._next_sweep = _NEVER
         self._earliest_sweep = 0.0
         self._dropped: list[socket] = []
         self._stopping = False
@@ -115,7 +116,9 @@ class Loop:
         """Serve until `stop`."""
         poll, handlers = self._epoll.poll, self._handlers
         while not self._stopping:
-            ready = poll(self._patience_s(), _BATCH)
+            # -1 is for ever. The time of the last batch may be a little old; nobody's deadline is that sharp.
+            patience_s = -1.0 if self._next_sweep == _NEVER else max(self._next_sweep - self.now, 0.0)
+            ready = poll(patience_s, _BATCH)
             self.now = monotonic()
             for fd, mask in ready:
                 handler = handlers.get(fd)
@@ -128,12 +131,6 @@ class Loop:
                 self._sweep()
             self._end_batch()
 
-    def _patience_s(self) -> float:
-        """How long to wait for events at most; -1 is for ever."""
-        if self._next_sweep == float("inf"):
-            return -1
-        return max(self._next_sweep - monotonic(), 0)
-
     def _sweep(self) -> None:
         """Tell everyone whose deadline has passed."""
         for timed in [timed for timed, deadline in self._deadlines.items() if deadline <= self.now]:
@@ -142,7 +139,7 @@ class Loop:
                 del self._deadlines[timed]
                 guarded(timed.on_crash, timed.on_timeout)
         self._earliest_sweep = self.now + _SWEEP_S
-        self._next_sweep = max(min(self._deadlines.values(), default=float("inf")), self._earliest_sweep)
+        self._next_sweep = max(min(self._deadlines.values(), default=_NEVER), self._earliest_sweep)
 
     def _end_batch(self) -> None:
         for function in self.after_batch:

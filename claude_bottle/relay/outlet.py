@@ -49,24 +49,25 @@ class Outlet:
         raise NotImplementedError
 
     def send(self, data: bytes) -> bool:
-        """Send `data` and keep what the socket does not take; whether it took all.
+        """Send `data` and keep what the socket does not take; whether it took all. Nothing may wait already.
 
         Raises:
-            OSError: the socket is broken; nothing of `data` counts as sent.
+            OSError: the socket is broken; nothing was sent or kept.
         """
-        self.held = data
-        self.waiting = len(data)
-        return self.send_held()
+        try:
+            sent = os.write(self.fd, data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        self.held = data[sent:]
+        self.waiting = len(self.held)
+        return False
 
     def send_held(self) -> bool:
-        """Send what was copied; whether nothing waits any more."""
-        try:
-            sent = os.write(self.fd, self.held)
-        except BlockingIOError:
-            return False
-        self.waiting -= sent
-        self.held = self.held[sent:] if self.waiting else b""
-        return not self.waiting
+        """Send what was copied and waits; whether nothing does any more."""
+        data, self.held, self.waiting = self.held, b"", 0
+        return self.send(data)
 
     def pour(self, pipe: Pipe) -> bool:
         """Send what is in `pipe` and keep the pipe until it is empty; whether it is.

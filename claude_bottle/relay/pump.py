@@ -217,7 +217,7 @@ class Side(Outlet):
         try:
             return self.send(data) or self._hold_back()
         except OSError as error:
-            return self._write_failed(error)
+            return self._write_failed(error, len(data))
 
     def write_pipe(self, pipe: Pipe) -> bool:
         """Send a pipeful of the peer's; whether all went out."""
@@ -235,28 +235,29 @@ class Side(Outlet):
 
     def _flush(self) -> None:
         """Send what waits, then let the peer go on."""
+        held = len(self.held)
         try:
             done = self.send_held() if self.pipe is None else self.pour(self.pipe)
         except OSError as error:
-            done = self._write_failed(error)
+            done = self._write_failed(error, held)
         if done and self.peer is not None:
             self.refresh()
             self.peer.refresh()
             self.peer.settle()
 
-    def _write_failed(self, error: OSError) -> bool:
-        """Its reader is gone; what it sent before may still be there to be read."""
-        self._break(error)
+    def _write_failed(self, error: OSError, unsent: int = 0) -> bool:
+        """Its reader is gone and `unsent` bytes with it; what it sent before may still be there to be read."""
+        self._break(error, unsent)
         self.refresh()
         self.settle()
         return False
 
-    def _break(self, error: OSError) -> None:
+    def _break(self, error: OSError, unsent: int = 0) -> None:
         """Drop what waits for this socket and stop reading what could only go there."""
         self.failed = self.failed or _cause(self.name, error)
         lost = self.discard()
         if self.peer is not None:
-            self.peer.received -= lost
+            self.peer.received -= lost + unsent
             self.peer.ended = True
             self.peer.refresh()
 

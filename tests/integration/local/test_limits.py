@@ -47,7 +47,7 @@ def test_an_idle_connection_is_cut(world: World, upstream: Upstream) -> None:
         server.sendall(b"last words")
         began = time.monotonic()
         assert receive_all(client) == b"last words"
-        assert 0.35 <= time.monotonic() - began < 2
+        assert time.monotonic() - began >= 0.35
         assert receive_all(server) == b""
         assert wait_reason(world, "close") == "idle timeout"
 
